@@ -185,6 +185,13 @@ class Settings(BaseSettings):
     history_window_bytes: int = Field(
         512 * 1024, ge=0, description="Largest number of bytes of past turns that the model sees; as for turns."
     )
+    history_segments: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="Whether workers put the oldest turns of a history, those before the window, together into "
+        "compressed segments, which have a fraction of the bytes. Earlier versions cannot read segments, so `auto` "
+        "writes them only in a deployment that was created by a version that can. In an older deployment, set `on` "
+        "when all of its workers, clients and gateways are updated. Segments that exist are read with any value.",
+    )
     history_tokens: int | None = Field(
         None,
         ge=1000,

@@ -22,10 +22,11 @@ from sessions.store.keys import SessionKeys
 from sessions.store.scripts import ScriptRunner
 from sessions.store.sealed_state import decide
 from sessions.store.sealing import KeyRing
+from sessions.store.segments import Segments, stored_entries
 from sessions.store.session_info import TITLE
 from sessions.store.state import Effect, StateStore, ack_effect
 from sessions.store.transitions import records as transitions
-from sessions.store.transitions.shared import Missing, Moved, OtherOwner
+from sessions.store.transitions.shared import Missing, Moved, OtherOwner, PackedAway
 
 ANY: Final = "any"
 """As a revision: write whatever the history has become."""
@@ -113,6 +114,7 @@ class AdapterStore:
         self._searchable = searchable
         self._compact = compact
         self._keyring = keyring
+        self._segments = Segments(scripts, keyring)
 
     # --- read -------------------------------------------------------------------------------------------
 
@@ -137,6 +139,7 @@ class AdapterStore:
     def _seen(self, reader: Reader, found: transitions.HistoryFound) -> SeenHistory:
         keys, opened = reader.keys, self._keyring.open
         try:
+            entries = stored_entries(self._keyring, keys, found.segments, found.skip, found.count, found.entries)
             return SeenHistory(
                 revision=found.revision,
                 recorded=found.recorded,
@@ -144,7 +147,7 @@ class AdapterStore:
                 used_ms=found.used_ms,
                 owner=found.owner,
                 length=found.length,
-                entries=[HistoryEntry.load(opened(keys.history, "", entry)) for entry in found.entries],
+                entries=[HistoryEntry.load(opened(keys.history, "", entry)) for entry in entries],
                 record=json.loads(opened(keys.adapters, reader.adapter, found.record)) if found.record else None,
                 state={name: json.loads(opened(keys.state, name, value)) for name, value in found.state.items()},
             )
@@ -185,7 +188,8 @@ class AdapterStore:
             changes=decide(self._keyring, keys.state, change.ops, {}).changes,
             effects=[self._keyring.seal(keys.outbox, "", effect.dump().encode()) for effect in change.effects],
         )
-        reply = await self._scripts.run(call)
+        while isinstance(reply := await self._scripts.run(call), PackedAway):
+            await self._segments.unpack(keys, reply.at)
         if isinstance(reply, OtherOwner):
             raise _not_yours(reader, "write")
         return reply

@@ -9,7 +9,7 @@ from redis.asyncio import RedisCluster
 
 from broker_config.settings import Settings
 from sessions.errors import PartitionMismatch, StoreUnavailable, StoreUnsupported
-from sessions.store.keys import INDEXED, PARTITION_COUNT, PROBE
+from sessions.store.keys import INDEXED, PARTITION_COUNT, PROBE, SEGMENTS
 from sessions.store.rights import check_rights
 from sessions.store.scripts import translated
 
@@ -47,6 +47,7 @@ async def _partition_count(client: Any, wanted: int) -> int:
     """The deployment's count; ours if the deployment is new. Reads first: a full store refuses even a SET NX."""
     if await client.get(PARTITION_COUNT) is None:
         await client.set(INDEXED, b"1")  # a new deployment has no session that is not in the indexes
+        await client.set(SEGMENTS, b"1")  # nor a process of an earlier version, which cannot read segments
         await client.set(PARTITION_COUNT, wanted, nx=True)
     return int(await client.get(PARTITION_COUNT))
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,7 +23,9 @@ from sessions.store.history import HistoryEntry
 from sessions.store.keys import SessionKeys
 from sessions.store.scripts import ScriptRunner
 from sessions.store.sealing import KeyRing
+from sessions.store.segments import Segments, stored_entries
 from sessions.store.transitions.records import EntryList, Forgotten, Needed, Open, delete_turn
+from sessions.store.transitions.segments import EntriesFound, read_entries
 from sessions.store.transitions.shared import Moved, OtherOwner
 
 _PAGE: Final = 50
@@ -89,6 +92,7 @@ class HistoryStore:
     def __init__(self, scripts: ScriptRunner, keyring: KeyRing) -> None:
         self._scripts = scripts
         self._keyring = keyring
+        self._segments = Segments(scripts, keyring)
 
     # --- read -------------------------------------------------------------------------------------------
 
@@ -106,7 +110,7 @@ class HistoryStore:
             TurnNotFound: there is no such branch.
         """
         if branch is None:
-            return int(await self._scripts.read("LLEN", keys.history))
+            return (await self._found(keys, 1, 0)).length
         return sum(stretch.length for stretch in stretches(keys, await self.listed(keys), branch))
 
     async def entries(self, keys: SessionKeys, branch: str | None, start: int, stop: int) -> list[HistoryEntry]:
@@ -116,14 +120,11 @@ class HistoryStore:
             TurnNotFound: there is no such branch. CorruptRecord: an entry cannot be read.
         """
         if branch is None:
-            raw = await self._scripts.read("LRANGE", keys.history, start, stop)
-            return self._loaded(keys, raw)
+            return self._loaded(keys, await self._stored(keys, keys.history, start, stop))
         while True:
             version = await self._version(keys)
             wanted = _between(stretches(keys, await self.listed(keys), branch), start, stop)
-            pages = await asyncio.gather(
-                *(self._scripts.read("LRANGE", s.key, s.start, s.start + s.length - 1) for s in wanted)
-            )
+            pages = await asyncio.gather(*(self._stored(keys, s.key, s.start, s.start + s.length - 1) for s in wanted))
             if version == await self._version(keys):  # else the stretches may have moved between the reads
                 return self._loaded(keys, [entry for page in pages for entry in page])
 
@@ -135,6 +136,19 @@ class HistoryStore:
             if position >= branch.at:
                 return path[: position + 1]
         return []
+
+    async def _found(self, keys: SessionKeys, start: int, stop: int) -> EntriesFound:
+        return await self._scripts.run(read_entries((keys.base,), start=start, stop=stop))
+
+    async def _stored(self, keys: SessionKeys, key: str, start: int, stop: int) -> list[bytes]:
+        """Entries by their place in a list. Of the history, some may be decrypted already, because a segment is."""
+        if key != keys.history:
+            return list(await self._scripts.read("LRANGE", key, start, stop))
+        found = await self._found(keys, start, stop)
+        try:
+            return stored_entries(self._keyring, keys, found.segments, found.skip, found.count, found.entries)
+        except ValueError as error:
+            raise CorruptRecord(f"the history of session {keys.session_id!r} cannot be read: {error}") from error
 
     def _loaded(self, keys: SessionKeys, raw: Sequence[bytes]) -> list[HistoryEntry]:
         try:
@@ -157,9 +171,8 @@ class HistoryStore:
         Args:
             in_branches: whether to look for it among the turns that left the history, too.
         """
-        version, length, left = await asyncio.gather(
-            self._version(keys), self._length(keys.history), self._length(keys.left if in_branches else "")
-        )
+        now, left = await asyncio.gather(self._found(keys, 1, 0), self._length(keys.left if in_branches else ""))
+        version, length = now.version, now.length
         if (hit := await self._search(keys, length, part)) is not None:
             return Found("history", *hit, version, length)
         if part is not None and (hit := await self._scan(keys, keys.left, left, part)) is not None:
@@ -193,13 +206,13 @@ class HistoryStore:
         return None if part is None else await self._scan(keys, keys.history, length, part)
 
     async def _entry(self, keys: SessionKeys, at: int) -> HistoryEntry | None:
-        raw = await self._scripts.read("LINDEX", keys.history, at)
-        return None if raw is None else self._loaded(keys, [raw])[0]
+        raw = await self._stored(keys, keys.history, at, at)
+        return self._loaded(keys, raw)[0] if raw else None
 
     async def _scan(self, keys: SessionKeys, key: str, length: int, part: str) -> tuple[int, HistoryEntry] | None:
         for stop in range(length, 0, -_PAGE):
             start = max(0, stop - _PAGE)
-            page = self._loaded(keys, await self._scripts.read("LRANGE", key, start, stop - 1))
+            page = self._loaded(keys, await self._stored(keys, key, start, stop - 1))
             for at, entry in enumerate(page, start):
                 if entry.turn == part:
                     return at, entry
@@ -207,14 +220,12 @@ class HistoryStore:
 
     async def messages_from(self, keys: SessionKeys, at: int) -> int:
         """How many messages the turns of the history have from a position on. Those that cannot be read count as 0."""
-        count = 0
-        while page := await self._scripts.read("LRANGE", keys.history, at, at + _PAGE - 1):
-            for raw in page:
-                try:
-                    count += self._opened(keys, raw).count
-                except (SealError, ValueError, KeyError):
-                    continue
-            at += len(page)
+        count, length = 0, await self.length(keys, None)
+        for start in range(at, length, _PAGE):
+            with suppress(SealError, CorruptRecord):  # of a segment
+                for raw in await self._stored(keys, keys.history, start, start + _PAGE - 1):
+                    with suppress(SealError, ValueError, KeyError):
+                        count += self._opened(keys, raw).count
         return count
 
     # --- delete -----------------------------------------------------------------------------------------
@@ -228,6 +239,7 @@ class HistoryStore:
         operation = uuid_utils.uuid4().hex
         while True:
             found = await self.find(keys, part, in_branches=True)
+            positions, segment = await self._segments.without(keys, found.at) if found.list == "history" else ("", b"")
             call = delete_turn(
                 keys.pair,
                 turn=part,
@@ -238,6 +250,8 @@ class HistoryStore:
                 messages=found.entry.count if found.entry else 0,
                 version=found.version,
                 length=found.length,
+                positions=positions,
+                segment=segment,
             )
             match await self._scripts.run(call):
                 case Forgotten(keys=removed, messages=messages):

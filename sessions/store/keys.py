@@ -28,6 +28,7 @@ CONSUMED = f"{FLEET}:consumed"
 INDEX = f"{FLEET}:index"
 PROBE = f"{FLEET}:probe"
 INDEXED = f"{FLEET}:indexed"
+SEGMENTS = f"{FLEET}:segments"
 INDEXING = f"{FLEET}:indexing"
 BUDGETS = f"{FLEET}:budgets"
 BUDGETS_VERSION = f"{FLEET}:budgets:version"
@@ -279,6 +280,11 @@ class SessionKeys:
     def history(self) -> str:
         """List: one entry per committed turn."""
         return f"{self.base}:history"
+
+    @property
+    def segments(self) -> str:
+        """List: the oldest entries of the history, many of them together in each segment."""
+        return f"{self.base}:segments"
 
     @property
     def left(self) -> str:

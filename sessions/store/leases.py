@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from broker_config.settings import Settings
+from sessions.errors import CorruptRecord, SealError
 from sessions.protocol.event import EventType
 from sessions.protocol.state_ops import StateOp
 from sessions.protocol.turn import TurnStatus
@@ -23,11 +24,12 @@ from sessions.store.open_turn import OpenTurn, read_open_turn
 from sessions.store.scripts import ScriptRunner
 from sessions.store.sealed_state import decide, looked_at
 from sessions.store.sealing import KeyRing
+from sessions.store.segments import Segments
 from sessions.store.state import as_changes, pause_between
 from sessions.store.steering import Steering
 from sessions.store.transitions import leases as transitions
 from sessions.store.transitions.leases import Effects, Forgiven, NothingToRun, StepReply
-from sessions.store.transitions.shared import Cancelled, Change, Lost
+from sessions.store.transitions.shared import Cancelled, Change, Lost, PackedAway
 from sessions.store.turn_fields import ERROR, RESULT
 from sessions.store.usage_counters import Spending
 from sessions.store.wake_up import WakeUp
@@ -92,12 +94,27 @@ class LeaseStore:
         self._lease_ms = int(settings.lease * 1000)
         self._keyring = KeyRing.of(settings)
         self._history = HistoryStore(scripts, self._keyring)
+        self._segments = Segments(scripts, self._keyring)
         self._steering = Steering(scripts, self._keyring)
         self.approved_tools = ApprovedTools(scripts, self._keyring)
         self._window = f"{settings.history_window}:{settings.history_window_bytes}"
 
     async def acquire(self, keys: SessionKeys, nonce: str, *, last_ok: bool) -> OpenTurn | NothingToRun | Effects:
         """Take the session's lease and start the turn at the head of its mailbox."""
+        unreadable: SealError | None = None
+        while isinstance(reply := await self._lease(keys, nonce, last_ok, unreadable), PackedAway):
+            try:  # nobody holds the lease meanwhile
+                await self._segments.unpack(keys, reply.at)
+            except (SealError, CorruptRecord) as error:  # the turn must end even so
+                unreadable = SealError(str(error))
+        if not isinstance(reply, transitions.Run):
+            return reply
+        turn = read_open_turn(self._keyring, keys, reply)
+        return turn if unreadable is None else turn.closed_by(unreadable)
+
+    def _lease(
+        self, keys: SessionKeys, nonce: str, last_ok: bool, unreadable: SealError | None
+    ) -> Awaitable[transitions.Run | NothingToRun | PackedAway | Effects]:
         call = transitions.lease_session(
             keys.pair,
             nonce=nonce,
@@ -105,9 +122,9 @@ class LeaseStore:
             worker=self._worker,
             window=self._window,
             last_ok=last_ok,
+            packed_ok=unreadable is not None,
         )
-        reply = await self._scripts.run(call)
-        return read_open_turn(self._keyring, keys, reply) if isinstance(reply, transitions.Run) else reply
+        return self._scripts.run(call)
 
     def record(
         self,
@@ -189,9 +206,12 @@ class LeaseStore:
                 effects=[self._sealed(keys.outbox, "", effect) for effect in ending.effects],
             )
             reply = await self._scripts.run(call)
-            if not isinstance(reply, transitions.StateChanged):
+            if isinstance(reply, PackedAway):
+                await self._segments.unpack(keys, reply.at)
+            elif isinstance(reply, transitions.StateChanged):
+                await pause_between(tried)
+            else:
                 break
-            await pause_between(tried)
         return self._committed(keys, reply)
 
     def _committed(self, keys: SessionKeys, reply: transitions.CommitReply) -> Committed:
@@ -205,7 +225,7 @@ class LeaseStore:
             case transitions.Committed():
                 wake_up = WakeUp.of(keys, reply.queue, reply.now_ms) if reply.queue else None
                 return Committed(reply.status, wake_up=wake_up)
-            case Lost() | transitions.StateChanged():
+            case Lost() | transitions.StateChanged() | PackedAway():
                 raise LeaseRefused
 
     async def release(

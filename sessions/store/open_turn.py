@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sessions.errors import SealError
 from sessions.protocol.turn import TurnRequest
@@ -37,6 +37,7 @@ class OpenTurn:
         sender: who sent the message, if that is not the session's owner.
         behind: how many turns of the session wait for this one.
         summary: of the turns before `history`, if the session has one; the first attempt saw the same.
+        packed: how many entries of the history are in segments.
         unreadable: set when the turn cannot be decrypted. Request, journal, history and agent are then empty.
     """
 
@@ -63,6 +64,11 @@ class OpenTurn:
     sender: str | None = None
     behind: int = 0
     summary: str = ""
+    packed: int = 0
+
+    def closed_by(self, error: SealError) -> OpenTurn:
+        """The turn, if this is why it cannot be run."""
+        return replace(self, request=b"", journal={}, history=[], agent=b"", unreadable=error)
 
     @property
     def token(self) -> str:
@@ -105,6 +111,7 @@ def read_open_turn(keyring: KeyRing, keys: SessionKeys, run: Run) -> OpenTurn:
         unreadable=unreadable,
         behind=run.behind,
         summary=open_summary(keyring, keys, run.summary),
+        packed=run.packed,
     )
 
 

@@ -97,9 +97,10 @@ class Resealing:
         match place.rest:
             case "meta":
                 return await self._fields(place, (*SEALED, *SUMMARY_FIELDS, APPROVED_TOOLS))
-            case "history" | "left":
-                # An entry that leaves the history meanwhile is then found in the other list.
-                return await self._entries(place.keys, "history") + await self._entries(place.keys, "left")
+            case "history" | "left" | "segments":
+                # An entry that leaves the history meanwhile, or gets into a segment, is then found in the other lists.
+                lists = ("segments", "history", "left", "segments")
+                return sum([await self._entries(place.keys, name) for name in lists])
             case "memory:vectors" | "files":
                 return await self._hash(place, self._tagged)
             case "checkpoints":
@@ -130,9 +131,8 @@ class Resealing:
         place, done, start = _Place(keys, rest), 0, 0
         with translated():
             while page := await self._client.lrange(place.key, start, start + _PAGE - 1):
-                entries = [
-                    (str(start + i), entry, self._field(keys.history, "", entry)) for i, entry in enumerate(page)
-                ]
+                sealed_for = keys.segments if rest == "segments" else keys.history
+                entries = [(str(start + i), entry, self._field(sealed_for, "", entry)) for i, entry in enumerate(page)]
                 done += await self._swap(place, "list", iter(entries))
                 start += len(page)
         return done

@@ -25,6 +25,7 @@ from sessions.store.checkpoint import Checkpoint
 from sessions.store.keys import SessionKeys
 from sessions.store.scripts import ScriptRunner, translated
 from sessions.store.sealing import KeyRing
+from sessions.store.segments import stored_entries
 from sessions.store.session_info import (
     FIELDS,
     METADATA,
@@ -42,6 +43,7 @@ from sessions.store.transitions.shared import Missing, OtherOwner
 
 KEPT_CHECKPOINTS: Final = 100
 _COPY_PAGE: Final = 200
+_ALL: Final = 1 << 60
 _TRIES: Final = 20
 COPY_SECONDS: Final = 3600
 _BROUGHT: Final = ("history", "memory", "memory:vectors", "memory:texts", "files", "checkpoints")
@@ -331,8 +333,9 @@ class SessionRecords:
     async def raw_parts(self, keys: SessionKeys) -> tuple[list[bytes], dict[str, bytes], dict[str, bytes]]:
         """History entries, state and agents, read in one step and decrypted: a copy is encrypted for another place."""
         found = await self._scripts.run(transitions.read_session((keys.base,)))
+        history = stored_entries(self._keyring, keys, found.segments, 0, _ALL, found.history)
         return (
-            [self._keyring.open(keys.history, "", entry) for entry in found.history],
+            [self._keyring.open(keys.history, "", entry) for entry in history],
             {name: self._keyring.open(keys.state, name, value) for name, value in found.state.items()},
             {name: self._keyring.open(keys.agents, name, value) for name, value in found.agents.items()},
         )

@@ -80,6 +80,7 @@ async def test_each_script_may_be_sent_again(talk: Talk) -> None:
     assert await talk.messages() == 4
     found = await talk.history.find(talk.keys, parts[0])
     named = {"list": found.list, "at": found.at, "version": found.version, "length": found.length}
+    named |= {"positions": "", "segment": b""}
     for _ in range(2):
         reply = await talk.run(delete_turn, turn=parts[0], user=None, operation="once", messages=2, **named)
         assert isinstance(reply, Forgotten)
@@ -94,6 +95,7 @@ async def test_a_turn_without_messages_is_deleted(talk: Talk) -> None:
     part = await talk.say("a")
     found = await talk.history.find(talk.keys, part)
     named = {"list": found.list, "at": found.at, "version": found.version, "length": found.length}
+    named |= {"positions": "", "segment": b""}
     reply = await talk.run(delete_turn, turn=part, user=None, operation="once", messages=0, **named)
     assert isinstance(reply, Forgotten)
     assert await talk.said() == []

@@ -66,6 +66,7 @@ from workers.turns.archive_writer import ArchiveWriter
 from workers.turns.budgets import Budgets
 from workers.turns.compaction import Compaction
 from workers.turns.model_limits import ModelLimiter
+from workers.turns.packing import HistoryPacking
 from workers.turns.parts import TurnParts
 from workers.turns.runner import SessionRun, TurnRunner
 from workers.turns.states import TurnStates
@@ -247,6 +248,7 @@ class TurnProcess:
             model_limits=self._model_limits,
             budgets=self._budgets,
             rota=self._rota,
+            packing=HistoryPacking(s, scripts),
             publish=publish,
             model_of=lambda agent: self._registry.own_model(agent) or s.model or "offline",
         )

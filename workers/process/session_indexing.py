@@ -17,10 +17,11 @@ from redis.asyncio import RedisCluster
 
 from broker_config.settings import Settings
 from broker_config.telemetry import get_logger
-from sessions.errors import BackendError, SealError
+from sessions.errors import BackendError, CorruptRecord, SealError
 from sessions.protocol.text import default_title
 from sessions.store.deployment import node_infos
 from sessions.store.history import HistoryEntry
+from sessions.store.history_store import HistoryStore
 from sessions.store.keys import INDEXED, INDEXING, SessionKeys
 from sessions.store.scripts import ScriptRunner, translated
 from sessions.store.sealing import KeyRing
@@ -53,6 +54,7 @@ class SessionIndexing:
         self._scripts = scripts
         self._worker_id = worker_id
         self._keyring = KeyRing.of(settings)
+        self._history = HistoryStore(scripts, self._keyring)
 
     async def run(self) -> None:
         """Work until all sessions are in the indexes."""
@@ -134,13 +136,13 @@ class SessionIndexing:
 
     async def _title(self, keys: SessionKeys) -> bytes:
         """The beginning of the session's first message; empty if it cannot be read."""
-        for raw in await self._scripts.read("LRANGE", keys.history, 0, 0):
-            try:
-                text = _first_message(HistoryEntry.load(self._keyring.open(keys.history, "", raw)))
-                return self._keyring.seal(keys.meta, TITLE, default_title(text).encode()) if text else b""
-            except (SealError, ValueError, KeyError, TypeError) as error:
-                _log.warning("session_without_title", session=keys.ref, error=repr(error))
-        return b""
+        try:
+            first = await self._history.entries(keys, None, 0, 0)
+            text = _first_message(first[0]) if first else ""
+        except (CorruptRecord, SealError, ValueError, KeyError, TypeError) as error:
+            _log.warning("session_without_title", session=keys.ref, error=repr(error))
+            return b""
+        return self._keyring.seal(keys.meta, TITLE, default_title(text).encode()) if text else b""
 
 
 def _first_message(entry: HistoryEntry) -> str:

@@ -21,6 +21,7 @@ from workers.turns.archive_writer import ArchiveWriter
 from workers.turns.budgets import Budgets
 from workers.turns.compaction import Compaction
 from workers.turns.model_limits import ModelLimiter
+from workers.turns.packing import HistoryPacking
 from workers.turns.states import TurnStates
 from workers.turns.titles import TitleWriting
 from workers.turns.webhook_delivery import WebhookDelivery
@@ -53,5 +54,6 @@ class TurnParts:
     model_limits: ModelLimiter
     budgets: Budgets
     rota: Rota
+    packing: HistoryPacking
     publish: Publish
     model_of: Callable[[str], str]

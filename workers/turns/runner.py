@@ -229,6 +229,7 @@ class TurnRunner:
         held.ended[done.status] += 1
         turn_ended(held, done.status, ending)
         self._wake_parent(held)
+        self._parts.packing.after(held.keys, held.turn)
         await self._publish(done.wake_up)
         held.effects_left = done.effects
         if done.next is None:

@@ -13,7 +13,15 @@ from typing import Any, Final
 
 from broker_config.settings import Settings
 from broker_config.telemetry import get_logger
-from sessions.errors import IdempotencyConflict, NotFound, SealError, SessionBusy, SessionExpired, StoreFull
+from sessions.errors import (
+    CorruptRecord,
+    IdempotencyConflict,
+    NotFound,
+    SealError,
+    SessionBusy,
+    SessionExpired,
+    StoreFull,
+)
 from sessions.protocol.agent import AgentConfig
 from sessions.protocol.lanes import LANE_TTL, TITLES
 from sessions.protocol.text import default_title
@@ -82,14 +90,15 @@ class TitleWriting:
     async def _submission(self, keys: SessionKeys, effect: dict[str, Any]) -> Submission | None:
         """The turn that asks the model of the session's first agent; None if there is nothing to name, or no model."""
         with translated():
-            queue, entries = await self._client.hget(keys.meta, "queue"), await self._client.lrange(keys.history, 0, 0)
-        if not entries:
-            return None
+            queue = await self._client.hget(keys.meta, "queue")
         try:
-            entry = HistoryEntry.load(self._keyring.open(keys.history, "", entries[0]))
+            entries = await self._history.entries(keys, None, 0, 0)
+            if not entries:
+                return None
+            [entry] = entries
             model = await self._model(keys, entry.agent)
             exchange = _exchange(entry)
-        except (SealError, ValueError, KeyError, TypeError) as error:
+        except (CorruptRecord, SealError, ValueError, KeyError, TypeError) as error:
             _log.warning("title_not_asked_for", session=keys.ref, error=repr(error))
             return None
         if (model or self._settings.model or "offline") == "offline":  # it only echoes

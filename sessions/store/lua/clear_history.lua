@@ -2,7 +2,7 @@
 -- Empties the history of a session, with its branches, and deletes the records of its ended turns. The session stays.
 -- KEYS
 --   S: base of the session (writes :meta hash, :turns zset, :op:<id> string, :outbox list, the hash :sources of the lane
---      ~transcript; deletes :history, :left and :branches lists, :adapters hash, :turn:<id> hash, :turn:<id>:events
+--      ~transcript; deletes :history, :segments, :left and :branches lists, :adapters hash, :turn:<id> hash, :turn:<id>:events
 --      stream, :turn:<id>:journal hash, :turn:<id>:inbox list, :turn:<id>:upload string, :idem:<key> hash; reads :mailbox list, :waiting and :later zsets)
 --   P: base of its partition (writes :dead and :wakeups zsets, the indexes of sessions)
 -- ARGV
@@ -25,7 +25,8 @@ if not allowed(user, 'write') then return { 'other_owner' } end
 local by = depends_on(0)
 if by then return { 'needed', by } end
 cut_transcript(0)
-redis.call('UNLINK', S .. ':history', S .. ':left', S .. ':branches', S .. ':adapters')
+forget_history()
+redis.call('UNLINK', S .. ':left', S .. ':branches', S .. ':adapters')
 each_replacing('', function(id) redis.call('HSET', turn_key(id), 'replaces_gone', 'deleted') end)
 for _, id in ipairs(redis.call('ZRANGE', S .. ':turns', 0, -1)) do
   if FINAL[redis.call('HGET', turn_key(id), 'status')] then

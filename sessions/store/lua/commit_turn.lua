@@ -34,11 +34,12 @@
 --   lost (nothing was written: the lease is no longer ours)
 --   steered (nothing was written: a message joined the turn that the model has not read yet)
 --   state_changed (nothing was written: a value that a compare-and-swap was decided on has changed; decide again)
+--   packed_away: at (nothing was written: first the entries from this position on must be unpacked)
 --   committed: status, queue, now_ms (queue: turns wait, publish a wake-up to it; '' if none do)
 --   effects_due: status (the lease was given back: apply the outbox, then take the lease again)
 --   next_run: turn, lease, attempt, request, deadline_ms, accepted_ms, seq, retries, last, now_ms, user, journal, history,
---      agent_config, state, closing, crashes, sender, replaces_at, behind, summary, status (as lease_session's run, and the
---      status of the turn that ended)
+--      agent_config, state, closing, crashes, sender, replaces_at, behind, summary, packed, status (as lease_session's run,
+--      and the status of the turn that ended)
 --!include clock
 --!include session
 --!include compaction
@@ -120,6 +121,7 @@ else
   end
   if at and status ~= 'succeeded' then history_entry, kept = '', false end -- then those turns stay
   if status == 'succeeded' and redis.call('EXISTS', t .. ':inbox') == 1 then return { 'steered' } end
+  if at and history_entry ~= '' and at < packed_entries() then return { 'packed_away', at } end
   if (status == 'succeeded' or kept) and state_changed() then return { 'state_changed' } end
   if forgotten then history_entry = '' end
   write_history(at, now)
@@ -151,9 +153,11 @@ end
 if held and go_on == '1' then
   local reply = start_head(lease, '', lease_ms, worker, window, last_ok, now)
   if reply[1] == 'run' then return next_run(reply, status) end
-  settle(reply[1], now)
-  if redis.call('EXISTS', S .. ':outbox') == 1 then return { 'effects_due', status } end
-  return { 'committed', status, '', now }
+  if reply[1] ~= 'packed_away' then -- else a worker unpacks, and then takes the lease
+    settle(reply[1], now)
+    if redis.call('EXISTS', S .. ':outbox') == 1 then return { 'effects_due', status } end
+    return { 'committed', status, '', now }
+  end
 end
 local queue = ''
 if redis.call('LLEN', S .. ':mailbox') > 0 then queue = redis.call('HGET', S .. ':meta', 'queue') end

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- Deletes one turn that has ended: its entry in the history or in a branch, its record, events and idempotency keys.
 -- KEYS
---   S: base of the session (writes :history, :left and :branches lists, :meta hash, :turns zset, :op:<id> string, :outbox list, the
+--   S: base of the session (writes :history, :segments, :left and :branches lists, :meta hash, :turns zset, :op:<id> string, :outbox list, the
 --      hash :sources of the lane ~transcript; deletes
 --      :turn:<id> hash, :turn:<id>:events stream, :turn:<id>:journal hash, :turn:<id>:inbox list,
 --      :turn:<id>:upload string, :idem:<key> hash; reads :mailbox list, :waiting zset)
@@ -15,6 +15,8 @@
 --   messages: how many the entry has
 --   version: of the history, when it was looked up
 --   length: of the history, when it was looked up
+--   positions: the state of the history that its segment was read in
+--   segment: which has its entry, without it: the bytes; '' if it has no other, or if no segment has it
 -- Returns
 --   forgotten: keys, messages (how many of each)
 --   open: status (the turn has not ended)
@@ -26,6 +28,8 @@
 --!include rights
 --!include compaction
 --!include branches
+--!include window
+--!include segments
 --!include forget
 --!include transcript
 local meta, done = S .. ':meta', S .. ':op:' .. operation
@@ -42,7 +46,15 @@ if list == '' and history_length() ~= tonumber(length) then return { 'moved' } e
 local place = tonumber(at)
 local by = list == 'history' and depends_on(place)
 if by then return { 'needed', by } end
-if list == 'history' then forget_in_history(place, tonumber(messages)) end
+if list == 'history' then
+  local before = packed_entries()
+  if place >= before then
+    remove_at(S .. ':history', place - before)
+  elseif positions ~= state_of_positions() or not forget_packed(place, segment) then
+    return { 'moved' }
+  end
+  close_gap(place, tonumber(messages))
+end
 if list == 'left' then forget_in_branch(place, tonumber(messages)) end
 if list ~= '' then note_history_changed(list == 'history' and place or nil) end
 if list == 'history' then ask_for_summary(now_ms()) end -- for a new one, if the old one covered this turn

@@ -2,11 +2,12 @@
 -- Reads in one step what a copy of a session contains.
 -- It is a script and not a MULTI because Redis 7.0 at maxmemory refuses every command inside a MULTI.
 -- KEYS
---   S: base of the session (reads :history list, :state hash, :agents hash)
+--   S: base of the session (reads :history and :segments lists, :state hash, :agents hash)
 -- ARGV
 -- Returns
---   session_found: history, state, agents
+--   session_found: segments, history, state, agents
 return {
-  'session_found', redis.call('LRANGE', S .. ':history', 0, -1), redis.call('HGETALL', S .. ':state'),
+  'session_found', redis.call('LRANGE', S .. ':segments', 0, -1), redis.call('LRANGE', S .. ':history', 0, -1),
+  redis.call('HGETALL', S .. ':state'),
   redis.call('HGETALL', S .. ':agents'),
 }

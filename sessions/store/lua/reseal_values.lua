@@ -1,7 +1,7 @@
 #!lua
 -- Replaces values by the same values encrypted with another key, where they have not changed since they were read.
 -- KEYS
---   S: base of a session, lane, user or tenant (writes :history and :left lists, :memory:log stream,
+--   S: base of a session, lane, user or tenant (writes :history, :segments and :left lists, :memory:log stream,
 --      :turn:<id>:upload string, and :meta, :adapters, :agents, :state, :checkpoints, :memory, :memory:vectors, :sources,
 --      :texts, :files, :file:<id>, :schedules, :turn:<id>, :turn:<id>:journal hashes)
 --   P: base of its partition

@@ -17,6 +17,7 @@
 --!include clock
 --!include session
 --!include rights
+--!include branches
 local now, meta, all = now_ms(), S .. ':meta', S .. ':checkpoints'
 local done = S .. ':op:' .. operation
 local before = redis.call('GET', done)
@@ -44,7 +45,7 @@ end
 local newest = redis.call('XREVRANGE', S .. ':memory:log', '+', '-', 'COUNT', 1)[1]
 redis.call('HSET', all, number, cjson.encode({
   v = 1, number = number, at = now, state = fields(S .. ':state'), agents = fields(S .. ':agents'),
-  history = redis.call('LLEN', S .. ':history'),
+  history = history_length(),
   messages = tonumber(redis.call('HGET', meta, 'messages') or '') or 0,
   memory = { count = redis.call('HLEN', S .. ':memory'), version = newest and newest[1] or nil },
   knowledge = documents,

@@ -3,7 +3,7 @@
 -- is no use of the session: it keeps its place in the lists and its expiry.
 -- At maxmemory the server refuses this script (no allow-oom), on purpose: it makes the store grow.
 -- KEYS
---   S: base of the session (writes :meta hash, :outbox list; reads :history list)
+--   S: base of the session (writes :meta hash, :outbox list; reads :history and :segments lists)
 --   P: base of its partition (writes :wakeups zset)
 -- ARGV
 --   user: id, or ''
@@ -48,7 +48,7 @@ if title ~= '' then
 end
 if auto == '1' then
   redis.call('HSET', meta, 'titling', 'wanted')
-  if redis.call('EXISTS', S .. ':history') == 1 then
+  if redis.call('EXISTS', S .. ':history', S .. ':segments') > 0 then
     local time = now_ms()
     ask_for_title(time)
     reindex(time)

@@ -3,7 +3,7 @@
 -- its last ones, with the changes of state that belong to them.
 -- At maxmemory the server refuses this script (no allow-oom), on purpose: it makes the store grow.
 -- KEYS
---   S: base of the session (writes :history, :left, :branches and :outbox lists, :meta, :state and :adapters hashes,
+--   S: base of the session (writes :history, :segments, :left, :branches and :outbox lists, :meta, :state and :adapters hashes,
 --      :op:<id> string, the hash :sources of the lane ~transcript; reads :mailbox list, :waiting and :later zsets, :turn:<id> and :turn:<id>:journal hashes)
 --   P: base of its partition (writes :wakeups zset, the indexes of sessions)
 -- ARGV
@@ -32,6 +32,7 @@
 --   moved (nothing was written: the history has another revision; decide again)
 --   needed: by (nothing was written: this open turn has seen an entry that would leave, or replaces turns)
 --   other_owner (the session belongs to another user)
+--   packed_away: at (nothing was written: first the entries from this position on must be unpacked)
 --!include clock
 --!include session
 --!include rights
@@ -47,12 +48,14 @@ if revision ~= 'any' and revision ~= history_revision() then return { 'moved' } 
 local place, now = tonumber(at), now_ms()
 local by = place and place < history_length() and depends_on(place)
 if by then return { 'needed', by } end
+local dropped_whole = place == 0 and leave == 'drop'
+if place and place < packed_entries() and not dropped_whole then return { 'packed_away', place } end
 
 -- Removes the entries from the position on, for good.
 local function drop()
   local dropped = history_length() - place
   cut_transcript(place)
-  if place == 0 then redis.call('UNLINK', history) else redis.call('LTRIM', history, 0, place - 1) end
+  if place == 0 then forget_history() else trim_history(place) end
   redis.call('HINCRBY', meta, 'messages', 0 - messages_cut)
   redis.call('HINCRBY', meta, 'turns', 0 - dropped)
   cut_window(place)

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from sessions.protocol.turn import TurnStatus
 from sessions.store.binding import transition
-from sessions.store.transitions.shared import Cancelled, Change, Lost
+from sessions.store.transitions.shared import Cancelled, Change, Lost, PackedAway
 
 
 class NothingToRun(StrEnum):
@@ -62,12 +62,13 @@ class Run:
     replaces_at: int | None
     behind: int
     summary: bytes
+    packed: int
 
 
 @transition
 def lease_session(
-    *, nonce: str, lease_ms: int, worker: str, window: str, last_ok: bool
-) -> Run | NothingToRun | Effects:
+    *, nonce: str, lease_ms: int, worker: str, window: str, last_ok: bool, packed_ok: bool
+) -> Run | NothingToRun | PackedAway | Effects:
     """Take the session's lease, and begin the turn at the head of its mailbox."""
 
 
@@ -181,7 +182,7 @@ class NextRun(Run):
     status: TurnStatus
 
 
-CommitReply = Lost | Steered | StateChanged | Committed | EffectsDue | NextRun
+CommitReply = Lost | Steered | StateChanged | PackedAway | Committed | EffectsDue | NextRun
 
 
 @transition

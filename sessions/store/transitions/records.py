@@ -9,7 +9,7 @@ from typing import Literal
 from sessions.protocol.access import Rights
 from sessions.protocol.turn import TurnStatus
 from sessions.store.binding import transition
-from sessions.store.transitions.shared import Change, Full, Missing, Moved, OtherOwner, Refusal
+from sessions.store.transitions.shared import Change, Full, Missing, Moved, OtherOwner, PackedAway, Refusal
 
 Scope = Literal["session", "wide"]
 ValueKind = Literal["hash", "list", "string"]
@@ -87,8 +87,9 @@ def update_session(
 
 @dataclass(frozen=True, slots=True)
 class SessionFound:
-    """What a copy of a session contains, as it is stored: history entries, state and agents."""
+    """What a copy of a session contains, as it is stored: history entries, the oldest in segments; state and agents."""
 
+    segments: list[bytes]
     history: list[bytes]
     state: dict[str, bytes]
     agents: dict[str, bytes]
@@ -182,6 +183,8 @@ def delete_turn(
     messages: int,
     version: int,
     length: int,
+    positions: str,
+    segment: bytes,
 ) -> Forgotten | Open | Needed | Moved | OtherOwner:
     """Delete one turn that has ended, with its entry in the history or in a branch."""
 
@@ -196,6 +199,7 @@ class HistoryFound:
     Attributes:
         revision: names this state of the history; recorded: its revision when the record was written.
         length: how many entries the history has.
+        count, segments, skip: as in `EntriesFound`.
         record: what the library keeps besides its messages.
     """
 
@@ -205,6 +209,9 @@ class HistoryFound:
     used_ms: int
     owner: str | None
     length: int
+    count: int
+    segments: list[bytes]
+    skip: int
     entries: list[bytes]
     record: bytes
     state: dict[str, bytes]
@@ -247,7 +254,7 @@ def write_history(
     entries: Sequence[bytes],
     changes: Iterable[Change],
     effects: Sequence[bytes],
-) -> Wrote | Moved | Needed | OtherOwner:
+) -> Wrote | Moved | Needed | OtherOwner | PackedAway:
     """Write entries at the end of the history, or in the place of its last ones, with changes of state."""
 
 

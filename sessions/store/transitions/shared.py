@@ -38,6 +38,13 @@ class Moved:
 
 
 @dataclass(frozen=True, slots=True)
+class PackedAway:
+    """Nothing was written: the entries of the history from this position on must be unpacked first."""
+
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
 class Full:
     """Nothing was written: there are this many, the most that are allowed."""
 

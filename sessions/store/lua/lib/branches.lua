@@ -6,8 +6,32 @@
 -- later branch's record (sessions/store/history_store.py).
 local PAGE = 100 -- entries that are moved at a time: `unpack` has a limit, and so has the memory of a script
 
+-- How many of the oldest entries are in segments (`segments`); the list `:history` begins with the next one.
+local function packed_entries()
+  return tonumber(redis.call('HGET', S .. ':meta', 'packed') or '') or 0
+end
+
 local function history_length()
-  return redis.call('LLEN', S .. ':history')
+  return packed_entries() + redis.call('LLEN', S .. ':history')
+end
+
+-- The entries from a position on, up to and without another one. Entries in segments are left out.
+local function entries_between(from, upto)
+  local before = packed_entries()
+  if upto <= before then return {} end
+  return redis.call('LRANGE', S .. ':history', math.max(0, from - before), upto - before - 1)
+end
+
+-- Removes all entries.
+local function forget_history()
+  redis.call('UNLINK', S .. ':history', S .. ':segments')
+  redis.call('HDEL', S .. ':meta', 'packed', 'segment_sizes')
+end
+
+-- Removes the entries from a position on, none of which is in a segment.
+local function trim_history(at)
+  local before = packed_entries()
+  if at == before then redis.call('UNLINK', S .. ':history') else redis.call('LTRIM', S .. ':history', 0, at - before - 1) end
 end
 
 -- Positions change by this only. Who looked a position up names the version, and looks again if it is another one.
@@ -50,15 +74,15 @@ local function history_revision()
   return m[1] and m[1] .. '.' .. (m[2] or '0') .. '.' .. history_length() or ''
 end
 
--- Moves the turns from position `at` on into a new branch. Its id is that of the first of them, `replaced`, for a turn
+-- Moves the turns from position `at` on, none of which is in a segment, into a new branch. Its id is that of the first of them, `replaced`, for a turn
 -- leaves the history once. `by` is the turn that takes their place.
 local function cut_off(by, replaced, at, messages, now)
-  local history, left, length = S .. ':history', S .. ':left', history_length()
+  local left, length = S .. ':left', history_length()
   local start = redis.call('LLEN', left)
   for i = at, length - 1, PAGE do
-    redis.call('RPUSH', left, unpack(redis.call('LRANGE', history, i, i + PAGE - 1)))
+    redis.call('RPUSH', left, unpack(entries_between(i, math.min(i + PAGE, length))))
   end
-  if at == 0 then redis.call('UNLINK', history) else redis.call('LTRIM', history, 0, at - 1) end
+  trim_history(at)
   redis.call('RPUSH', S .. ':branches', cjson.encode({
     id = replaced, by = by, at = at, start = start, turns = length - at,
     messages = messages, left_at = now,
@@ -87,8 +111,8 @@ local function shorten_before(all, i, at)
   end
 end
 
-local function forget_in_history(at, messages)
-  remove_at(S .. ':history', at)
+-- What depends on positions in the history, after the entry at one of them is gone.
+local function close_gap(at, messages)
   redis.call('HINCRBY', S .. ':meta', 'messages', 0 - messages)
   local from = tonumber(redis.call('HGET', S .. ':meta', 'window_at') or '') or 0
   if from > at then redis.call('HINCRBY', S .. ':meta', 'window_at', -1) end

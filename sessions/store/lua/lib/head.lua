@@ -12,7 +12,21 @@ local function run_reply(id, value, now, last, closing, seen)
   return { 'run', id, value, r[2], r[1], r[3], r[4], r[5], r[6], last, now, owner,
     redis.call('HGETALL', t .. ':journal'), history, r[7] or '',
     redis.call('HGETALL', S .. ':state'), closing or (r[8] and 'cancelled' or ''), r[9] or '0',
-    r[10] or '', r[11] or '', redis.call('LLEN', S .. ':mailbox') - 1, r[12] or '' }
+    r[10] or '', r[11] or '', redis.call('LLEN', S .. ':mailbox') - 1, r[12] or '', packed_entries() }
+end
+
+-- The first position that a turn sees, if that is in a segment: a worker must unpack it before the turn can begin.
+local function packed_away(id, window)
+  local inputs = redis.call('HGET', turn_key(id) .. ':journal', 'inputs')
+  local upto = tonumber(redis.call('HGET', turn_key(id), 'replaces_at') or '') or history_length()
+  local turns, first = (limits_of(window)), nil
+  if inputs then
+    local seen, count = string.match(inputs, '^(%d+):(%d+):')
+    turns, upto, first = tonumber(count), tonumber(seen), first_seen(inputs)
+  else
+    first = window_begin(upto, turns)
+  end
+  return turns > 0 and upto > 0 and first < packed_entries() and first or nil
 end
 
 -- Fixes what all attempts of a turn see: the end of its window, how many turns the window has, the time, and the summary of
@@ -86,8 +100,8 @@ end
 
 -- Ends heads that can no longer run, then begins the first one that can. `value` is the lease held, or nil to make one
 -- from a new fencing token. Returns run | empty | waiting | later | last | effects (a turn ended just now, and its effects
--- must be applied before the next turn begins).
-local function start_head(value, nonce, lease_ms, worker, window, last_ok, now)
+-- must be applied before the next turn begins) | packed_away.
+local function start_head(value, nonce, lease_ms, worker, window, last_ok, now, packed_ok)
   expire_waits(now)
   return_due(now)
   while true do
@@ -138,6 +152,8 @@ local function start_head(value, nonce, lease_ms, worker, window, last_ok, now)
     elseif redis.call('EXISTS', S .. ':outbox') == 1 then
       return { 'effects' }
     else
+      local away = packed_away(id, window)
+      if away and packed_ok ~= '1' then return { 'packed_away', away } end
       local last = (limit > 1 and crashes == limit - 1) and '1' or '0'
       return start(id, value or (token() .. ':' .. nonce), lease_ms, worker, window, now, last, closing or nil)
     end

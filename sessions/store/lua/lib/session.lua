@@ -3,7 +3,7 @@
 local LOST_WAKE_MS = 2000 -- a wake-up that no worker consumed for this long may be lost: look at the session again
 local TOMBSTONE_MS = 2592000000 -- for 30 days an expired session can be told from one that never existed
 local SESSION_KEYS = {
-  'meta', 'shares', 'history', 'left', 'branches', 'adapters', 'turns', 'agents', 'state', 'checkpoints', 'memory',
+  'meta', 'shares', 'history', 'segments', 'left', 'branches', 'adapters', 'turns', 'agents', 'state', 'checkpoints', 'memory',
   'memory:log', 'memory:vectors', 'memory:texts', 'sources', 'texts', 'files', 'schedules', 'schedules:state',
   'schedules:due',
 }

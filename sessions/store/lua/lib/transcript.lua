@@ -16,7 +16,7 @@ local function set_searchable(wanted, why)
   local before = redis.call('HGET', S .. ':meta', 'searchable')
   if wanted == '' or wanted == before or (wanted == 'default' and before) then return end
   redis.call('HSET', S .. ':meta', 'searchable', wanted == '0' and '0' or '1')
-  if before == '1' or (wanted ~= '0' and redis.call('EXISTS', S .. ':history') == 1) then note_transcript(why) end
+  if before == '1' or (wanted ~= '0' and redis.call('EXISTS', S .. ':history', S .. ':segments') > 0) then note_transcript(why) end
 end
 
 -- The index may have a turn that is deleted now, and a worker reads this to remove it. A lane whose index is not begun has

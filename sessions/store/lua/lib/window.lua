@@ -24,16 +24,27 @@ local function from_index(entries, first)
   return kept
 end
 
--- The window of a turn that begins when the history has `upto` entries before it. `limits` is turns, or turns:bytes. If
--- the window exceeds one of them, it moves so far that about half of that limit is free again. Returns its entries.
-local function place_window(upto, limits)
-  local turns, bytes = string.match(limits, '^(%d+):?(%d*)$')
-  turns, bytes = tonumber(turns), tonumber(bytes) or math.huge
-  if turns == 0 or upto == 0 then return {} end
+local function limits_of(window)
+  local turns, bytes = string.match(window, '^(%d+):?(%d*)$')
+  return tonumber(turns), tonumber(bytes) or math.huge
+end
+
+-- Where the window begins of a turn that begins when the history has `upto` entries before it, by the limit in turns: if it
+-- is exceeded, the window moves so far that about half of it is free again. Also where it began before.
+local function window_begin(upto, turns)
   local before = tonumber(redis.call('HGET', S .. ':meta', 'window_at') or '') or 0
   local from = before < upto and before or 0
   if upto - from > turns then from = upto - math.max(1, math.floor(turns / 2)) end
-  local entries = redis.call('LRANGE', S .. ':history', from, upto - 1)
+  return from, before
+end
+
+-- The window of such a turn. `limits` is turns, or turns:bytes. If the bytes are exceeded, the window moves, too. Returns
+-- its entries.
+local function place_window(upto, limits)
+  local turns, bytes = limits_of(limits)
+  if turns == 0 or upto == 0 then return {} end
+  local from, before = window_begin(upto, turns)
+  local entries = entries_between(from, upto)
   if oldest_within(entries, bytes, weight) > 1 then
     local first = oldest_within(entries, bytes / 2, weight)
     entries, from = from_index(entries, first), from + first - 1
@@ -42,13 +53,19 @@ local function place_window(upto, limits)
   return entries
 end
 
+-- The first position that a turn's first attempt saw, from its journal.
+local function first_seen(inputs)
+  local upto, turns = string.match(inputs, '^(%d+):(%d+):')
+  return math.max(0, upto - turns)
+end
+
 -- The window that a turn's first attempt saw, from its journal: upto:turns:now. Turns that began under an earlier version
 -- have the limits there, upto:turns:bytes:now, and see as many of the newest entries as fit.
 local function window_seen(inputs)
   local upto, turns = string.match(inputs, '^(%d+):(%d+):')
   local limit = tonumber(string.match(inputs, '^%d+:%d+:(%d+):') or '') or math.huge
   if tonumber(turns) == 0 or tonumber(upto) == 0 then return {} end
-  local entries = redis.call('LRANGE', S .. ':history', math.max(0, upto - turns), upto - 1)
+  local entries = entries_between(first_seen(inputs), tonumber(upto))
   return from_index(entries, oldest_within(entries, limit, string.len))
 end
 
