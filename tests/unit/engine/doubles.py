@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from itertools import groupby
 from typing import Any
 
 from pydantic_ai.messages import ModelMessage, ModelResponse, ModelResponsePart, TextPart, ToolCallPart
@@ -177,6 +178,12 @@ def scripted(responses: Script, paid: list[int], seen: list[list[ModelMessage]])
                 yield {index: DeltaToolCall(part.tool_name, args, tool_call_id=part.tool_call_id)}
 
     return FunctionModel(answer, stream_function=stream)
+
+
+def joined(events: Sequence[EventDraft]) -> list[tuple[EventType, str]]:
+    """The kinds of events in a row, with their texts: how many deltas a text becomes is a matter of time."""
+    groups = groupby(events, key=lambda event: event.type)
+    return [(kind, "".join(event.data.get("text", "") for event in group)) for kind, group in groups]
 
 
 async def until(predicate: Callable[[], bool]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from itertools import groupby
 from typing import Any
 
 import pytest
@@ -16,19 +15,13 @@ from sessions.tools.decorator import tool
 from workers.engine import Engine, EventDraft, LeaseLost
 from workers.engine.deltas import DeltaBuffer
 
-from .doubles import Crash, DictJournal, ListSink, Rig, call, cycles, until
+from .doubles import Crash, DictJournal, ListSink, Rig, call, cycles, joined, until
 
 WORDS = "one two three four five six seven eight nine ten"
 
 
 def text_of(events: Sequence[EventDraft]) -> str:
     return "".join(event.data["text"] for event in events if event.type is EventType.TEXT_DELTA)
-
-
-def joined(events: Sequence[EventDraft]) -> list[tuple[EventType, str]]:
-    """The kinds of events in a row, with their texts: how many deltas a text becomes is a matter of time."""
-    groups = groupby(events, key=lambda event: event.type)
-    return [(kind, "".join(event.data.get("text", "") for event in group)) for kind, group in groups]
 
 
 async def test_the_deltas_join_to_the_answer_and_there_is_no_text_event(rig: Rig) -> None:

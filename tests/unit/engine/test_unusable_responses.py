@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Sequence
-from itertools import groupby
 from typing import Any
 
 import pytest
@@ -17,7 +16,7 @@ from sessions.protocol.event import EventType
 from sessions.tools.decorator import tool
 from workers.engine.model_record import load_response
 
-from .doubles import Rig, call
+from .doubles import Rig, call, joined
 
 
 def note_tool(rig: Rig) -> None:
@@ -67,11 +66,7 @@ async def test_half_a_pair_at_the_end_of_thoughts_is_not_joined_with_the_answer(
     streaming(rig, {0: DeltaThinkingPart(content="hm \ud83d")}, "\ude00 yes")
     output = await rig.run(rig.turn(stream=True))
     assert output.text == "\ufffd yes"
-    said = [
-        (kind, "".join(event.data["text"] for event in events))
-        for kind, events in groupby(rig.events, key=lambda event: event.type)
-    ]
-    assert said == [(EventType.THINKING_DELTA, "hm \ufffd"), (EventType.TEXT_DELTA, "\ufffd yes")]
+    assert joined(rig.events) == [(EventType.THINKING_DELTA, "hm \ufffd"), (EventType.TEXT_DELTA, "\ufffd yes")]
 
 
 @pytest.mark.parametrize("args", [{"text": "a\ud83d"}, '{"text": "a\ud83d"}', '{"text": "a\\ud83d"}'], ids=ascii)
