@@ -12,10 +12,11 @@ from typing import Any, Final
 from broker_config.celery_options import RESCUE_SUFFIX
 from sessions.store.keys import SessionKeys, rota_key
 from sessions.store.scripts import ScriptRunner, translated
-from sessions.store.transitions.rota import Next, Slot, join_rota, keep_slot, next_on_rota
+from sessions.store.transitions.rota import Next, Slot, join_rota, keep_slot, next_on_rota, overdue_on_rota
 from sessions.store.wake_up import WakeUp
 
 _AT_ONCE: Final = 500
+_WAITED_MS: Final = 1_500  # a wake-up that is on its way arrives sooner
 _WEIGHTS_KEPT: Final = 7 * 24 * 3600
 
 
@@ -67,6 +68,11 @@ class Rota:
         """
         tenant = keys.ref.partition(":")[0]
         return await self._scripts.run(keep_slot(_keys(queue), tenant=tenant, turns=turns)) is Slot.KEEP
+
+    async def overdue(self, queue: str, most: int) -> list[WakeUp]:
+        """Wake-ups for some sessions that have waited for a while, if the queue has none; to one worker in a second."""
+        found = await self._scripts.run(overdue_on_rota(_keys(queue), waited_ms=_WAITED_MS, most=most))
+        return [WakeUp(ref, _plain(queue) + RESCUE_SUFFIX, found.now_ms, in_rota=True) for ref in found.sessions]
 
     async def queue_of(self, keys: SessionKeys) -> str | None:
         """The queue in whose rota a session is, if it waits; None if there is no such session."""

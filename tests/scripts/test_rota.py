@@ -179,6 +179,21 @@ async def test_a_wake_up_of_an_older_client_enters_its_session(line: Line) -> No
     assert await line.next() == "b:old"
 
 
+async def test_missing_wake_ups_are_replaced_once(line: Line) -> None:
+    """Of all workers that find the queue empty, one in a second; for sessions that have waited for a while."""
+    await line.join("a", *many(4))
+    await line.rota.join_first(line.queue, ["b:crashed"], 5_000)
+    now = int((await _time(line.client)) * 1000)
+    await line.rota.join(WakeUp("c:fresh", line.queue, now, in_rota=True))
+    found = await line.rota.overdue(line.queue, 4)
+    assert [wake_up.ref for wake_up in found] == [f"a:{session}" for session in many(4)]
+    assert {(wake_up.queue, wake_up.in_rota) for wake_up in found} == {(f"{line.queue}.rescue", True)}
+    assert await line.rota.overdue(line.queue, 4) == []
+    await line.client.delete(f"{rota_key(line.queue)}:looked")
+    found = await line.rota.overdue(line.queue, 9)
+    assert {wake_up.ref for wake_up in found} == {"b:crashed", *(f"a:{session}" for session in many(4))}
+
+
 @pytest.mark.parametrize("lost", [":tenants", ":served", ":waiting~a"])
 async def test_whatever_is_lost_nobody_waits_for_ever(line: Line, lost: str) -> None:
     """The rescue enters again what is due, and the rota is whole."""
@@ -258,6 +273,12 @@ async def test_ten_thousand_tenants_cost_as_much_as_two(line: Line) -> None:
     for number in range(500):
         await line.join(f"t{number}", "s")
     assert await commands() <= few + 5
+
+
+async def _time(client: Any) -> float:
+    told = await client.time()
+    seconds, micros = next(iter(told.values())) if isinstance(told, dict) else told
+    return int(seconds) + int(micros) / 1e6
 
 
 async def _calls(client: Any) -> int:

@@ -81,6 +81,7 @@ class Rescuer:
         if self._rest:  # the last publish failed: let the claim go to a worker that reaches the broker
             self._rest = False
             return 0
+        await self._replace_wake_ups()
         claim = claim_rescue(
             (FLEET,), worker=self._worker_id, claim_ms=self._claim_ms, groups=_GROUPS, alive_ms=_ALIVE_MS
         )
@@ -92,43 +93,49 @@ class Rescuer:
             *(self._scripts.run(rescue_partition(keys, most=_LOOK_AT)) for keys in self._batches(partitions))
         )
         self._act_on_schedules([ref for reply in replies for ref in reply.ticking])
+        now_ms = max(reply.now_ms for reply in replies)
         waiting: dict[str, list[str]] = defaultdict(list)
         for ref, queue in (due for reply in replies for due in reply.to_wake):
             waiting[queue].append(ref)
         for queue, refs in waiting.items():
-            await self._wake(queue, refs, max(reply.now_ms for reply in replies))
+            # One that is in the rota waits for its turn, however long.
+            lost = await self._rota.join_first(queue, refs, now_ms)
+            await self._wake(WakeUp(ref, queue, now_ms, in_rota=True) for ref in lost[:_PUBLISHED_AT_ONCE])
         return sum(map(len, waiting.values()))
 
     def _batches(self, partitions: list[str]) -> list[tuple[str, ...]]:
         """All partitions in one call on a single server; one call each on a cluster (different slots)."""
         return [(p,) for p in partitions] if self._settings.redis_cluster else [tuple(partitions)]
 
-    async def _wake(self, queue: str, refs: list[str], now_ms: int) -> None:
-        """Publish wake-ups for those of these sessions that have lost theirs, or their place in the rota.
+    async def _replace_wake_ups(self) -> None:
+        """Publish wake-ups where sessions wait in the rota and none are left.
 
-        A session in the rota waits for its turn, however long. But if its queue on the broker is empty, then wake-ups
-        are missing; which ones does not matter, because each stands for one place. So a few are enough at a time: if
-        more are missing, the next look finds the queue empty again.
+        Which ones were lost does not matter, because each stands for one place. A few are enough at a time: if more are
+        missing, the next look finds the queue empty again.
         """
-        lost = await self._rota.join_first(queue, refs, now_ms)
-        if len(lost) < len(refs) and await asyncio.get_running_loop().run_in_executor(None, self._is_empty, queue):
-            lost = [*lost, *sorted(set(refs) - set(lost))]
-        for ref in lost[:_PUBLISHED_AT_ONCE]:
-            _log.info("rescued", session=ref, queue=queue)
-            wake_up = WakeUp(ref, queue, now_ms, in_rota=True)
+        for queue in await asyncio.get_running_loop().run_in_executor(None, self._empty_queues):
+            await self._wake(await self._rota.overdue(queue, _PUBLISHED_AT_ONCE))
+
+    async def _wake(self, wake_ups: Iterable[WakeUp]) -> None:
+        for wake_up in wake_ups:
+            _log.info("rescued", session=wake_up.ref, queue=wake_up.queue)
             self._rest = self._rest or not await self._publish_wake(wake_up)
             if self._rest and not self._run_here(wake_up):
-                break  # the broker is down or full, and so are the slots here; the index lists the rest in two seconds
+                break  # the broker is down or full, and so are the slots here; the next look finds the rest
 
-    def _is_empty(self, queue: str) -> bool:
-        """Whether neither the queue nor its rescue queue has wake-ups; also if the broker does not answer."""
+    def _empty_queues(self) -> list[str]:
+        """The queues of this worker that have no wake-ups, nor has their rescue queue; all if the broker is down."""
         try:
             with self._app.pool.acquire(block=True) as connection:
                 channel = connection.default_channel
-                return not any(_length(channel, name) for name in (queue, queue.removesuffix(RESCUE_SUFFIX)))
+                return [
+                    queue
+                    for queue in self._settings.served
+                    if not any(_length(channel, name) for name in (queue, queue + RESCUE_SUFFIX))
+                ]
         except (OperationalError, OSError, *self._app.connection_for_read().connection_errors) as error:
             _log.warning("queues_not_seen", error=repr(error))
-            return True
+            return list(self._settings.served)
 
 
 def _length(channel: object, queue: str) -> int:

@@ -38,6 +38,19 @@ def next_on_rota(*, session: str, at_ms: int, unused: str) -> Next | Nobody:
     """Take the session that comes next."""
 
 
+@dataclass(frozen=True, slots=True)
+class Overdue:
+    """Sessions that have waited for a while; none if another worker got them a moment ago."""
+
+    now_ms: int
+    sessions: tuple[str, ...]
+
+
+@transition
+def overdue_on_rota(*, waited_ms: int, most: int) -> Overdue:
+    """Name sessions of a queue whose wake-ups are used up."""
+
+
 class Slot(StrEnum):
     """Whether a session may go on in the slot that it has."""
 
