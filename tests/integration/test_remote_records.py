@@ -76,6 +76,16 @@ def test_both_sides_take_the_same(port: type, local: type, remote: type) -> None
             assert taken[0] == taken[1] == taken[2], name
 
 
+def test_whether_a_session_is_compacted_is_the_same_from_both_sides(pair: Pair) -> None:
+    """Chosen when it is created, or later; `off` is a choice too."""
+    remote, local = pair(compact="auto")
+    assert remote.create()
+    assert (remote.info().compact, local.info().compact) == ("auto", "auto")
+    assert remote.update(compact="off").compact == "off"
+    assert local.update(compact="auto").compact == "auto"
+    assert remote.info().compact == "auto"
+
+
 def test_state_is_the_same_from_both_sides(pair: Pair) -> None:
     """Set, read, several at once, count, swap, delete; keys of any characters; all scopes."""
     remote, local = pair(user_id=f"ann-{uuid.uuid4().hex}")

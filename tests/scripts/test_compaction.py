@@ -3,78 +3,27 @@
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
 
 import pytest
 from pydantic import SecretStr
 
-from sessions.protocol.compaction_requests import Compact
 from sessions.store.adapter_store import AdapterStore, HistoryChange, Reader
 from sessions.store.history import HistoryEntry
-from sessions.store.open_turn import OpenTurn
 from sessions.store.resealing import Resealing
-from sessions.store.scripts import ScriptRunner
 from sessions.store.sealing import KeyRing
-from sessions.store.session_records import SessionRecords
-from sessions.store.summaries import SummaryStore
 from sessions.store.transitions.records import clear_history
 from tests.scripts.test_scripts import OLD, PLACES, settings_for
-from tests.support.conversation import Conversation, seen
+from tests.support.compacting import Talk
+from tests.support.conversation import seen
 
 NEW = f"new:{base64.b64encode(bytes(32)).decode()}"
 WINDOW = 6
 
 
-class Talk(Conversation):
-    """A session whose window moves at its eighth turn to position 4, and then every four turns."""
-
-    @property
-    def scripts(self) -> ScriptRunner:
-        return ScriptRunner(self.client)
-
-    @property
-    def summaries(self) -> SummaryStore:
-        return SummaryStore(self.scripts, KeyRing.of(self.settings))
-
-    @property
-    def records(self) -> SessionRecords:
-        return SessionRecords(self.scripts, self.client, KeyRing.of(self.settings))
-
-    async def resume(self) -> OpenTurn:
-        """As a worker does that has applied the effects before."""
-        await self.asked()
-        return await super().resume()
-
-    async def asked(self) -> list[dict[str, Any]]:
-        """What is in the outbox; afterwards it is empty."""
-        outbox = f"{self.keys.base}:outbox"
-        found = [json.loads(entry) for entry in await self.client.lrange(outbox, 0, -1)]
-        await self.client.delete(outbox)
-        return found
-
-    async def chats(self, count: int) -> list[str]:
-        return [(await self.chat())[0] for _ in range(count)]
-
-    async def summarise(self, text: str, upto: int, by: str = "s1", *, complete: bool = True) -> bool:
-        """Store a summary that continues the newest one."""
-        before = await self.summaries.newest(self.keys)
-        return await self.summaries.write(
-            self.keys, before, by, text, upto, complete=complete, usage=b'{"requests": 1}'
-        )
-
-    async def compact(self, wanted: Compact) -> None:
-        await self.records.update(self.keys, None, None, {}, compact=wanted)
-
-    async def fields(self) -> dict[bytes, bytes]:
-        """What the session's record says about summaries, besides the choice."""
-        meta = await self.client.hgetall(self.keys.meta)
-        return {name: value for name, value in meta.items() if name.startswith((b"summary", b"draft"))}
-
-
 @pytest.fixture(params=PLACES)
 async def talk(request: pytest.FixtureRequest) -> AsyncIterator[Talk]:
+    """Its window moves at the eighth turn to position 4, and then every four turns."""
     conversation = Talk(
         settings_for(request).model_copy(update={"history_window": WINDOW, "compact": "auto", "max_attempts": 99})
     )

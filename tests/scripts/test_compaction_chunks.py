@@ -13,81 +13,31 @@ from pydantic_ai.models.function import AgentInfo, FunctionModel
 
 from sessions.protocol.compaction_requests import CompactHistory
 from sessions.protocol.lanes import COMPACT
-from sessions.protocol.turn import TurnStatus
-from sessions.protocol.turn_limits import NO_LIMITS
-from sessions.store.leases import Ending
 from sessions.store.open_turn import OpenTurn
-from sessions.store.wake_up import WakeUp
-from tests.scripts.test_compaction import Talk
 from tests.scripts.test_scripts import settings_for
+from tests.support.compacting import LaneWorker, Talk
 from workers.engine import Engine, Registry
-from workers.lease.held_turn import HeldTurn
-from workers.lease.journal import LeasedJournal
-from workers.lease.lease_clock import lease_time
-from workers.turns.compaction import Compaction
-from workers.turns.turn_input import input_of, request_of
 
 
 class Killed(BaseException):
     """kill -9, as far as a run can tell."""
 
 
-class Worker:
-    """Summarises the session's chunks; `asked` are the messages that its model got."""
+class Worker(LaneWorker):
+    """`asked` are the messages that its model got."""
 
     def __init__(self, talk: Talk) -> None:
-        self.talk = talk
-        self.lane = talk.keys.lane(COMPACT)
-        self.asked: list[str] = []
-        self.answer: Callable[[str], str] = lambda message: f"summary {len(self.asked)}"
-        self.published: list[WakeUp] = []
         registry = Registry()
         registry.add_model("m", FunctionModel(self._model))
-        engine = Engine(registry, default_model="m", history_tokens=1_000)
-        self.compaction = Compaction(talk.settings, talk.turns, talk.scripts, engine, self._publish)
+        super().__init__(talk, Engine(registry, default_model="m", history_tokens=1_000))
+        self.asked: list[str] = []
+        self.answer: Callable[[str], str] = lambda message: f"summary {len(self.asked)}"
 
     def _model(self, messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
         first = messages[0]
         assert isinstance(first, ModelRequest)
         self.asked.append(str(first.parts[0].content))
         return ModelResponse(parts=[TextPart(self.answer(self.asked[-1]))])
-
-    async def _publish(self, wake_up: WakeUp) -> bool:
-        self.published.append(wake_up)
-        return True
-
-    async def apply(self) -> None:
-        """Apply the effects in the session's outbox."""
-        for effect in await self.talk.asked():
-            await self.compaction.submit(self.talk.keys, CompactHistory.asked_by(effect))
-
-    async def turn(self, *, kill: bool = False) -> bool:
-        """Run the next turn of the lane; False if there is none.
-
-        Args:
-            kill: the worker dies after the turn has done everything, before the commit.
-        """
-        await self.talk.client.delete(f"{self.lane.base}:lease")
-        begun = await self.talk.leases.acquire(self.lane, "n", last_ok=True)
-        if not isinstance(begun, OpenTurn):
-            return False
-        held = HeldTurn(self.lane, begun, "n", lease_time() + 60, self.talk.leases)
-        request = request_of(held)
-        await self.compaction.run(
-            held, request, input_of(held, request, "m", NO_LIMITS), LeasedJournal(self.talk.leases, held)
-        )
-        if not kill:
-            ending = Ending(TurnStatus.SUCCEEDED, b"{}")
-            await self.talk.leases.commit(self.lane, begun, ending, 1000, go_on=False, last_ok=True)
-        return True
-
-    async def all(self) -> int:
-        """Run all turns of the lane; returns how many there were."""
-        await self.apply()
-        count = 0
-        while await self.turn():
-            count += 1
-        return count
 
 
 @pytest.fixture(params=["standalone", "sealed"])

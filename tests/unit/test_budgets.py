@@ -7,11 +7,15 @@ from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
+
 from broker_config.settings import Settings
+from sessions.errors import BudgetExceeded
 from sessions.protocol.budgets import Budget, BudgetScope, Spent
 from sessions.protocol.turn_limits import NO_LIMITS, TurnLimits
 from sessions.store.budgets import BudgetName, Noted, Purse
 from sessions.store.keys import SessionKeys
+from workers.engine.ports import RequestEstimate
 from workers.engine.prices import PriceList
 from workers.turns.budgets import Budgets, TurnBudget
 
@@ -40,7 +44,8 @@ class Store:
 
 async def budgets(settings: Mapping[str, Any] | None = None, **stored: Any) -> Budgets:
     store = stored.get("store") or Store(stored.get("stored", {}))
-    made = Budgets(Settings(**(settings or {})), cast(Any, store), cast(Any, None), PriceList())
+    scripts = cast(Any, stored.get("scripts"))
+    made = Budgets(Settings(**(settings or {})), cast(Any, store), scripts, PriceList())
     await made.refresh()
     return made
 
@@ -89,9 +94,28 @@ async def test_a_message_can_only_make_a_turns_budget_smaller() -> None:
 
 
 async def test_a_lane_has_no_session_budget() -> None:
-    """Titles and facts count for the user and the tenant."""
+    """Titles and facts count for the user and the tenant; summaries for the session as well."""
     found = await budgets({"budget_session_tokens": 3, "budget_tenant_tokens": 9})
     assert limits_of(found.of(held(session="s~title"), NO_LIMITS))["session"] == Budget()
+    assert limits_of(found.of(held(session="s~compact"), NO_LIMITS))["session"] == Budget(3)
+
+
+async def test_a_summary_is_not_asked_for_when_the_budget_of_its_session_is_used_up() -> None:
+    """Its own lane has used nothing."""
+    read = list[str]()
+
+    class Scripts:
+        async def read(self, command: str, key: str, *fields: str) -> list[bytes]:
+            read.append(key)
+            return [b"5", b"1", b"0"]
+
+    found = await budgets({"budget_session_tokens": 7}, scripts=Scripts())
+    summary = held(session="s~compact")
+    spending = found.of(summary, NO_LIMITS)
+    assert spending is not None
+    with pytest.raises(BudgetExceeded, match="the budget of this session is 7 tokens; 6 tokens are spent"):
+        await spending.reserve(RequestEstimate(tokens=2, cost=0.0))
+    assert read == [summary.keys.home.meta]
 
 
 async def test_a_turn_that_was_started_before_releases_what_it_may_have_reserved() -> None:

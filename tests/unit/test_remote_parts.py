@@ -99,6 +99,7 @@ def test_a_subclass_of_session_may_be_remote() -> None:
         {"agent": {"registered": True}},
         {"session": {"queue": "turns.vip", "ttl": 60, "policy": "steer", "waiting_blocks": False}},
         {"session": {"memory": True, "knowledge": ["a", "b"]}},
+        {"session": {"searchable": False, "compact": "auto"}},
         {
             "options": {
                 "webhook": "https://shop.example.com/hooks",
@@ -119,7 +120,7 @@ def test_what_is_sent_is_what_the_gateway_takes(said: dict[str, dict[str, object
     taken = NewTurn.model_validate(body)
     assert (taken.message, taken.stream) == ("hello", True)
     assert set(said.get("options", {})) <= set(body)
-    for name in ("policy", "waiting_blocks", "queue", "memory", "knowledge"):
+    for name in ("policy", "waiting_blocks", "queue", "memory", "knowledge", "searchable", "compact"):
         if name in said.get("session", {}):
             assert body[name] == said["session"][name]
     spec = {"output_schema" if name == "output_type" else name for name in said.get("agent", {})} - {"registered"}
