@@ -39,7 +39,7 @@ from sessions.protocol.agent import AgentConfig
 from sessions.protocol.compaction_requests import Compact
 from sessions.protocol.turn import TurnStatus
 from sessions.store.history import HistoryEntry
-from sessions.store.leases import Ending
+from sessions.store.leases import Ending, LeaseStore
 from tests.support.compacting import LaneWorker, Talk
 from tests.support.servers import Server, running
 from workers.engine import Engine, EventDraft, PastTurn, Registry, RunState, TurnInput
@@ -113,8 +113,9 @@ async def recall(settings: Settings, model: str, turns: int, compact: Compact) -
     registry = Registry()
     registry.add_model("double", FunctionModel(_double))
     engine = Engine(registry, default_model=model, history_tokens=TOKENS)
-    update = {"compact": compact, "history_window": WINDOW, "model": model, "lease": 86_400.0}  # models may be slow
+    update = {"compact": compact, "history_window": WINDOW, "model": model}
     talk = Talk(settings.model_copy(update=update))
+    talk.leases = LeaseStore(talk.scripts, talk.settings.model_copy(update={"lease": 86_400.0}), "w")  # it may be slow
     worker = LaneWorker(talk, engine)
     texts, requests, seconds = random.Random(1), 0, 0.0
     try:

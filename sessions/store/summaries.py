@@ -19,7 +19,7 @@ SUMMARY: Final = "summary"
 DRAFT: Final = "draft"
 SUMMARY_FIELDS: Final = (SUMMARY, DRAFT)
 """The fields of the session's record whose values are encrypted."""
-_READ: Final = (SUMMARY, "summary_upto", DRAFT, "draft_upto", "summary_by", "summary_chain")
+_READ: Final = (SUMMARY, "summary_upto", DRAFT, "draft_upto", "summary_by", "summary_chain", "summary_due")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +31,14 @@ class SummarySoFar:
         upto: how many turns it covers.
         by: the turn that wrote it; empty if there is none yet.
         chain: what it continues; empty if no summary is wanted any more.
+        due: how many turns the next one must cover for prompts to have it; 0 if that was not asked for.
     """
 
     text: str = ""
     upto: int = 0
     by: str = ""
     chain: str = ""
+    due: int = 0
 
 
 class SummaryStore:
@@ -53,13 +55,14 @@ class SummaryStore:
         Raises:
             SealError: it cannot be decrypted.
         """
-        summary, upto, draft, draft_upto, by, chain = await self._scripts.read("HMGET", keys.meta, *_READ)
+        summary, upto, draft, draft_upto, by, chain, due = await self._scripts.read("HMGET", keys.meta, *_READ)
         field, text, covered = (DRAFT, draft, draft_upto) if draft is not None else (SUMMARY, summary, upto)
         return SummarySoFar(
             self._keyring.open(keys.meta, field, text or b"").decode(),
             int(covered or 0),
             (by or b"").decode(),
             (chain or b"").decode(),
+            int(due or 0),
         )
 
     async def write(

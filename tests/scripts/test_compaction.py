@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import random
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
@@ -12,6 +14,7 @@ from sessions.store.adapter_store import AdapterStore, HistoryChange, Reader
 from sessions.store.history import HistoryEntry
 from sessions.store.resealing import Resealing
 from sessions.store.sealing import KeyRing
+from sessions.store.summaries import SummarySoFar
 from sessions.store.transitions.records import clear_history
 from tests.scripts.test_scripts import OLD, PLACES, settings_for
 from tests.support.compacting import Talk
@@ -19,6 +22,7 @@ from tests.support.conversation import seen
 
 NEW = f"new:{base64.b64encode(bytes(32)).decode()}"
 WINDOW = 6
+STEPS = (*("chat",) * 10, *("begin", "store") * 4, "delete", "replace", "drop", "off")
 
 
 @pytest.fixture(params=PLACES)
@@ -111,7 +115,7 @@ async def _drop(talk: Talk, parts: list[str], at: int) -> None:
     store, reader = AdapterStore(talk.scripts, KeyRing.of(talk.settings)), Reader(talk.keys, None, "test")
     before = await store.read(reader)
     change = HistoryChange(before.revision, at=at, messages_cut=2 * (len(parts) - at))
-    await store.write(reader, change, queue="turns", ttl=None, operation="drop")
+    await store.write(reader, change, queue="turns", ttl=None, operation=uuid.uuid4().hex)
 
 
 async def _clear(talk: Talk, parts: list[str], at: int) -> None:
@@ -213,6 +217,44 @@ async def test_a_fork_has_the_summary_of_what_it_has(talk: Talk) -> None:
     for other in (parts[:2], [*parts[:2], "another", *parts[3:]]):
         assert "summary" not in await talk.records.fork_fields(talk.keys, fork.keys, other)
     await fork.close()
+
+
+@pytest.mark.parametrize("talk", ["standalone", "sealed"], indirect=True)
+async def test_no_turn_ever_sees_a_summary_of_other_turns_than_those_before_it(talk: Talk) -> None:
+    """Whatever happens in which order; some summaries are begun, and stored much later."""
+    steps, number, seen_any = random.Random(5), 0, 0
+    begun: list[tuple[SummarySoFar, int, str]] = []
+    for _ in range(200):
+        now = [entry.turn for entry in await talk.branches.entries(talk.keys, None, 0, -1)]
+        match steps.choice(STEPS):
+            case "chat":
+                turn = await talk.begin()
+                text = turn.summary
+                assert text == "" or text.split(",") == now[: len(text.split(","))]
+                seen_any += bool(text)
+                await talk.commit(turn)
+            case "begin":
+                newest = await talk.summaries.newest(talk.keys)
+                to = int(await talk.client.hget(talk.keys.meta, "summary_to") or 0)
+                upto = min(to, newest.upto + steps.randint(1, 4))
+                begun.append((newest, upto, ",".join(now[:upto])))
+            case "store" if begun:
+                number += 1
+                before, upto, text = begun.pop(steps.randrange(max(0, len(begun) - 3), len(begun)))
+                if text:
+                    await talk.summaries.write(
+                        talk.keys, before, f"s{number}", text, upto, complete=upto >= before.due, usage=b"{}"
+                    )
+            case "delete" if now:
+                await _delete(talk, now, steps.randrange(len(now)))
+            case "replace" if now:
+                await _replace(talk, now, steps.randrange(max(0, len(now) - 4), len(now)))
+            case "drop" if len(now) > 9 and steps.random() < 0.3:
+                await _drop(talk, now, len(now) - 1)
+            case "off" if steps.random() < 0.3:
+                await talk.compact("off")
+                await talk.compact("auto")
+    assert seen_any > 10
 
 
 @pytest.mark.parametrize("talk", ["standalone"], indirect=True)

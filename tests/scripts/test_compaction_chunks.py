@@ -81,6 +81,20 @@ async def test_a_request_is_the_summary_so_far_and_the_next_turns(worker: Worker
     assert (await worker.talk.begin()).summary == f"summary {len(worker.asked)}"
 
 
+async def test_prompts_get_a_summary_though_the_window_moves_on(worker: Worker) -> None:
+    """As soon as it covers what had left the window when it was asked for; what left it since follows."""
+    await chats(worker, 8, size=900)
+    await worker.apply()
+    await chats(worker, 4, size=900)
+    await worker.apply()
+    for _ in range(2):
+        assert await worker.turn()
+    assert (await worker.talk.begin()).summary == "summary 2"
+    await worker.all()
+    newest = await worker.talk.summaries.newest(worker.talk.keys)
+    assert (newest.upto, newest.due, len(worker.asked)) == (8, 0, 4)
+
+
 async def test_a_turn_of_any_size_makes_a_chunk(worker: Worker) -> None:
     """Its text is shortened, and the summary goes on behind it."""
     await worker.talk.chat(said(0, 500_000))
@@ -158,6 +172,14 @@ async def test_a_summary_that_is_too_long_is_cut(worker: Worker) -> None:
     text = (await worker.talk.begin()).summary
     assert 900 < len(text) <= 1_000
     assert text.endswith("sentence.")
+
+
+async def test_a_record_that_cannot_be_read_stops_no_turn(worker: Worker) -> None:
+    """The entry in the outbox is dealt with; only the summary is missing."""
+    await chats(worker, 8)
+    await worker.talk.client.hset(worker.talk.keys.agents, "A", "[]")
+    await worker.apply()
+    assert worker.published == []
 
 
 async def test_the_offline_model_summarises_nothing(worker: Worker) -> None:

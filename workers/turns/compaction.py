@@ -18,12 +18,9 @@ from broker_config.settings import Settings
 from broker_config.telemetry import get_logger
 from sessions.errors import (
     ContextTooLong,
-    CorruptRecord,
-    IdempotencyConflict,
     ModelError,
-    SealError,
-    SessionBusy,
-    StoreFull,
+    SessionfleetError,
+    StoreUnavailable,
     TurnConfigurationError,
 )
 from sessions.protocol.agent import AgentConfig
@@ -81,15 +78,20 @@ class Compaction:
     async def submit(self, keys: SessionKeys, request: CompactHistory) -> None:
         """Submit the turn for the next chunk. Submitting it again returns the same turn.
 
-        If it is refused, a later turn of the session asks for the summary again.
+        If that is impossible, a later turn of the session asks for the summary again.
+
+        Raises:
+            StoreUnavailable: the store did not answer.
         """
         try:
             submission = await self._submission(keys, request)
             if submission is None:
                 return
             accepted = await self._turns.accept(keys.lane(COMPACT), submission)
-        except (SessionBusy, StoreFull, IdempotencyConflict, CorruptRecord, SealError) as error:
-            _log.warning("summary_not_asked_for", session=keys.ref, error=str(error))
+        except StoreUnavailable:
+            raise
+        except (SessionfleetError, ValueError, KeyError, TypeError, AttributeError) as error:  # of a record, too
+            _log.warning("summary_not_asked_for", session=keys.ref, error=repr(error))
             return
         if accepted.wake_up is not None:
             await self._publish(accepted.wake_up)
@@ -176,7 +178,7 @@ class Compaction:
             raise ModelError("the model wrote no summary")
         await journal.settle()
         usage = usage_so_far(held.steps, self._engine.prices).model_dump_json().encode()
-        complete = upto >= wanted.to
+        complete = upto >= min(before.due or wanted.to, wanted.to)
         stored = await self._summaries.write(keys, before, held.turn.part, text, upto, complete=complete, usage=usage)
         _log.info("summary_written" if stored else "summary_outdated", session=keys.ref, turns=upto)
         return stored

@@ -7,12 +7,14 @@
 --   draft, draft_upto: a newer one that does not cover all that it is to cover yet
 --   summary_by: the turn that wrote the newest of them
 --   summary_chain, summary_version: the chain, and the version of the history in which its turns are as they were
---   summary_to, summary_asked: how many turns are to be covered, and when that was asked for
-local ASK_AGAIN_MS = 600000 -- a summary that is not there by then has failed
+--   summary_to, summary_asked: how many turns are to be covered, and when that was asked for or made progress
+--   summary_due: how many were to be covered when that was first asked for after the last complete summary: as soon as a
+--      summary covers these, it is complete, so that prompts get one even if the window moves all the time
+local ASK_AGAIN_MS = 600000 -- work without progress for so long has failed
 
 local function forget_summary()
   redis.call('HDEL', S .. ':meta', 'summary', 'summary_upto', 'draft', 'draft_upto', 'summary_by', 'summary_chain',
-    'summary_version', 'summary_to', 'summary_asked')
+    'summary_version', 'summary_to', 'summary_asked', 'summary_due')
 end
 
 -- The chain whose turns are as they were; nil for none. A script of an earlier version that changes the history does not
@@ -50,6 +52,7 @@ local function ask_for_summary(now)
   if (tonumber(s[1] or '') or 0) >= to then return end
   if tonumber(s[2] or '') == to and now - tonumber(s[3]) < ASK_AGAIN_MS then return end
   redis.call('HSET', meta, 'summary_to', to, 'summary_asked', now)
+  redis.call('HSETNX', meta, 'summary_due', to)
   redis.call('RPUSH', S .. ':outbox', cjson.encode({ kind = 'compact', chain = chain, to = to, at = tostring(now) }))
 end
 
