@@ -213,7 +213,7 @@ def running_fleet(
 def keys_without_ttl(server: Server) -> list[str]:
     """Sessionfleet's keys that neither expire nor are listed as permanent (docs/keys.md)."""
     permanent = (
-        *(":meta", ":history", ":turns", ":agents", ":state", ":checkpoints"),
+        *(":meta", ":history", ":segments", ":turns", ":agents", ":state", ":checkpoints"),
         *(":memory", ":memory:log", ":memory:vectors", ":sources", ":texts", ":lanes"),
         *(":schedules", ":schedules:state", ":schedules:due", ":shares", ":left", ":branches", ":files", ":expiring"),
         *(
@@ -224,6 +224,7 @@ def keys_without_ttl(server: Server) -> list[str]:
             "{fleet}:budgets",
             "{fleet}:budgets:version",
             "{fleet}:indexed",
+            "{fleet}:segments",
             "{fleet}:apikeys",
             "{fleet}:apikeys:used",
             "{fleet}:limits",
