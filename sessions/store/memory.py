@@ -281,16 +281,14 @@ class MemoryStore:
 
     async def mark(self, scope: MemoryScope) -> LogMark | None:
         """The newest position in the log: the version of the scope. None without memories."""
-        with translated():
-            newest = await self._client.xrevrange(log_key(scope), count=1)
+        newest = await self._scripts.read("XREVRANGE", log_key(scope), "+", "-", "COUNT", 1)
         return LogMark.of(newest[0]) if newest else None
 
     async def changes(self, scope: MemoryScope, mark: LogMark | None) -> Changes | None:
         """What changed after a mark; None if the log does not reach back that far, and all must be read again."""
         if mark is None:
             return Changes() if await self.mark(scope) is None else None
-        with translated():
-            entries = await self._client.xrange(log_key(scope), min=mark.entry)
+        entries = await self._scripts.read("XRANGE", log_key(scope), mark.entry, "+")
         if not entries or LogMark.of(entries[0]) != mark:
             return None
         marks = [LogMark.of(entry) for entry in entries]

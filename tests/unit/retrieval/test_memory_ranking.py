@@ -221,6 +221,15 @@ async def test_what_is_newer_comes_before_what_it_changes(bench: Bench) -> None:
     assert await bench.ids("his favourite drink at work is") == ["older", "newer"]
 
 
+async def test_of_several_changes_the_last_comes_first(bench: Bench) -> None:
+    """Each of them changes the one before it, and they are listed from the newest to the oldest."""
+    for at, drink in enumerate(("is cola", "now is coffee", "now is tea"), start=1):
+        await bench.put(f"his favourite drink at work {drink}", str(at), created_ms=at)
+    found = await bench.search("his favourite drink at work is")
+    assert [one["id"] for one in found] == ["3", "2", "1"]
+    assert len({one["score"] for one in found}) == 1
+
+
 async def test_of_two_memories_of_one_millisecond_the_id_tells_the_newer(bench: Bench) -> None:
     """A process adds several in a millisecond, and its ids are in order."""
     await bench.put("his favourite drink at work is cola", "1", created_ms=1)

@@ -58,12 +58,11 @@ class Candidates:
         Args:
             records: with the dense vectors, if `need_vectors`.
         """
-        hits = []
-        for record in records:
-            similarity = self._similarity(record)
-            hits.append(hit_of(record, self.score(str(record.id), similarity), similarity))
-        hits.sort(key=lambda hit: _order(hit.score, hit.similarity, hit.id))
-        return [hit for hit in hits[: self._query.limit] if hit.score >= self._query.min_score]
+        found = [(record, self._similarity(record)) for record in records]
+        scored = [(self.score(str(record.id), similarity), similarity, record) for record, similarity in found]
+        scored.sort(key=lambda one: _order(one[0], one[1], str(one[2].id)))
+        kept = [one for one in scored[: self._query.limit] if one[0] >= self._query.min_score]
+        return [hit_of(record, score, similarity) for score, similarity, record in kept]
 
     def _similarity(self, record: Any) -> float | None:
         if self._query.dense is None:

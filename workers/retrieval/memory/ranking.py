@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from sessions.protocol.filters import parse_filter
 from sessions.protocol.memory_requests import SearchMemory
-from sessions.store.memory_record import Memory
+from sessions.store.memory_record import Memory, plain_text
 from workers.retrieval.memory.metadata import Mask
 from workers.retrieval.memory.scope_index import ScopeIndex
 from workers.retrieval.memory.vectors import Floats
@@ -99,9 +101,7 @@ class Ranking:
 
     def best(self, request: SearchMemory) -> list[dict[str, Any]]:
         """The best matches for the request, as dicts for the caller."""
-        scored = [_Scored(score, row, self._memory(row)) for row, score in self._scores(request).items()]
-        scored.sort(key=lambda one: (one.score, one.memory.recency), reverse=True)
-        best = self._newer_first(self._once(scored), request.limit)
+        best = self._newer_first(self._once(self._sorted(self._scores(request))), request.limit)
         least = request.min_score or 0.0
         return [self._result(one.row, one.score) for one in best[: request.limit] if one.score >= least]
 
@@ -110,61 +110,77 @@ class Ranking:
         allowed, related = self._allowed(request), self._similarity >= self._scale.floor
         near = self._top(self._similarity, self._weight, allowed & related, request.limit)
         worded = self._top(self._weight, self._similarity, allowed & (self._weight > 0), request.limit)
-        fused = {row: self._scale.trust / (self._weights.k + place) for place, row in enumerate(near, start=1)}
-        for place, row in enumerate(worded, start=1):
-            fused[row] = fused.get(row, 0.0) + self._words_weight(row) / (self._weights.k + place)
-        by_both = self._scale.trust + self._lexical * self._trusted(self._weights.words)
+        k, trust = self._weights.k, self._scale.trust
+        fused = {row: trust / (k + place) for place, row in enumerate(near, start=1)}
+        for place, (row, weight) in enumerate(zip(worded, self._words_weights(worded), strict=True), start=1):
+            fused[row] = fused.get(row, 0.0) + weight / (k + place)
+        by_both = trust + self._lexical * self._trusted(self._weights.words)
         first = by_both if self._dense else 1.0
-        return {row: min(1.0, score * (self._weights.k + 1) / first) for row, score in fused.items()}
+        return {row: min(1.0, score * (k + 1) / first) for row, score in fused.items()}
 
-    def _words_weight(self, row: int) -> float:
-        """The weight of a row's rank by words."""
+    def _words_weights(self, rows: Sequence[int]) -> list[float]:
+        """The weight of each row's rank by words."""
         if not self._dense:
-            return 1.0
-        known = math.isfinite(self._similarity[row])
-        return self._trusted(self._weights.words if known else self._weights.words_alone)
+            return [1.0] * len(rows)
+        known, alone = self._trusted(self._weights.words), self._trusted(self._weights.words_alone)
+        return [known if finite else alone for finite in np.isfinite(self._similarity[rows]).tolist()]
 
     def _trusted(self, words: float) -> float:
         """A weight of words, raised towards 1 as far as the cosines cannot be relied upon."""
         return 1 - self._scale.trust * (1 - words)
 
+    def _sorted(self, scores: Mapping[int, float]) -> list[_Scored]:
+        """The rows by their scores; the newest of those with the same score first."""
+        rows = _descending([(score,) for score in scores.values()], list(scores), self._recency)
+        return [_Scored(scores[row], row, self._memory(row)) for row in rows]
+
     def _once(self, scored: Sequence[_Scored]) -> list[_Scored]:
         """The newest of the memories of one scope with the same content; earlier versions kept them all."""
-        newest: dict[tuple[int, bytes], _Scored] = {}
+        alike: dict[tuple[int, str], list[_Scored]] = {}
         for one in scored:
-            key = (self._place(one.row)[0], one.memory.content)
-            if key not in newest or one.memory.recency > newest[key].memory.recency:
-                newest[key] = one
-        kept = {one.row for one in newest.values()}
-        return [one for one in scored if one.row in kept]
+            alike.setdefault((self._place(one.row)[0], plain_text(one.memory.text)), []).append(one)
+        dropped: set[int] = set()
+        for group in alike.values():
+            if len(group) > 1:  # only these have to be compared as a whole
+                newest = {one.memory.content: one for one in sorted(group, key=lambda one: one.memory.recency)}
+                dropped.update({one.row for one in group} - {one.row for one in newest.values()})
+        return [one for one in scored if one.row not in dropped]
 
     def _newer_first(self, scored: list[_Scored], limit: int) -> list[_Scored]:
         """Move a memory before an older and better one that is about the same: it may say what has changed since."""
-        left, ordered = scored[: max(_COMPARED, limit)], []
-        rest = scored[len(left) :]
+        compared = scored[: max(_COMPARED, limit)]
+        superseded = self._superseded(compared)
+        left, ordered = list(range(len(compared))), []
         while left:
             first = left[0]
             newest = max(
-                (one for one in left if one is first or self._supersedes(one, first)),
-                key=lambda one: one.memory.recency,
+                (at for at in left if at == first or superseded[first, at]),
+                key=lambda at: compared[at].memory.recency,
             )
             left.remove(newest)
-            ordered.append(newest if newest is first else replace(newest, score=first.score))
-        return ordered + rest
+            one = compared[newest]
+            ordered.append(one if newest == first else replace(one, score=compared[first].score))
+        return ordered + scored[len(compared) :]
 
-    def _supersedes(self, newer: _Scored, older: _Scored) -> bool:
-        if newer.memory.recency <= older.memory.recency:
-            return False
-        one, other = self._vector(newer.row), self._vector(older.row)
-        if one is None or other is None:
-            return False
+    def _superseded(self, scored: Sequence[_Scored]) -> Mask:
+        """Whether a memory (the first index) is superseded by another one (the second), which is newer."""
+        times = sorted({one.memory.recency for one in scored})
+        newness = np.array([bisect_right(times, one.memory.recency) for one in scored])
+        vectors = [self._vector(one.row) for one in scored]
+        known = [at for at, vector in enumerate(vectors) if vector is not None]
+        result: Mask = np.zeros((len(scored), len(scored)), dtype=np.bool_)
+        if not known:
+            return result
+        rows = np.array([scored[at].row for at in known])
         weights, span = self._weights, self._scale.same - self._scale.unrelated
-        if self._similarity[newer.row] < self._similarity[older.row] - weights.near * span:
-            return False
-        if self._weight[newer.row] < self._weight[older.row] * weights.words_kept:
-            return False
-        lengths = float(np.linalg.norm(one) * np.linalg.norm(other))
-        return round(float(np.vecdot(one, other)) / (lengths or 1.0), _DIGITS) >= self._scale.alike
+        close, worded = self._similarity[rows], self._weight[rows]
+        result[np.ix_(known, known)] = (
+            (newness[known] > newness[known][:, None])
+            & (close >= close[:, None] - weights.near * span)
+            & (worded >= worded[:, None] * weights.words_kept)
+            & (_cosines(np.array([vectors[at] for at in known])) >= self._scale.alike)
+        )
+        return result
 
     def _vector(self, row: int) -> Floats | None:
         number, inner = self._place(row)
@@ -181,9 +197,11 @@ class Ranking:
         if len(rows) > most:
             last = np.partition(values[rows], -most)[-most]
             rows = rows[values[rows] >= last]  # including all ties with the last one
-        return sorted(
-            rows.tolist(), key=lambda row: (values[row], others[row], self._memory(row).recency), reverse=True
-        )[:most]
+        pairs = list(zip(values[rows].tolist(), others[rows].tolist(), strict=True))
+        return _descending(pairs, rows.tolist(), self._recency)[:most]
+
+    def _recency(self, row: int) -> tuple[int, str]:
+        return self._memory(row).recency
 
     def _place(self, row: int) -> tuple[int, int]:
         number = bisect_right(self._starts, row) - 1
@@ -206,3 +224,20 @@ class Ranking:
 
 def _joined(parts: Sequence[Floats]) -> Floats:
     return np.concatenate(parts) if parts else np.zeros(0, dtype=np.float32)
+
+
+def _cosines(vectors: Floats) -> npt.NDArray[np.float64]:
+    """The cosine of each vector with each other one, rounded."""
+    lengths = np.sqrt(np.vecdot(vectors, vectors))
+    products = (lengths[:, None] * lengths).astype(np.float64)
+    found: npt.NDArray[np.float64] = np.vecdot(vectors[:, None], vectors) / np.where(products > 0, products, 1.0)
+    return np.round(found, _DIGITS)
+
+
+def _descending(
+    values: Sequence[tuple[float, ...]], rows: Sequence[int], recency: Callable[[int], tuple[int, str]]
+) -> list[int]:
+    """The rows by their values, the largest first; of those with the same values, which are few, the newest first."""
+    equal = Counter(values)
+    keys = {row: (value, recency(row) if equal[value] > 1 else ()) for value, row in zip(values, rows, strict=True)}
+    return sorted(rows, key=keys.__getitem__, reverse=True)
