@@ -235,10 +235,10 @@ package.__path__ = [str(real.parents[2])]
 sys.modules["workers"] = package
 from workers.retrieval.documents.pdf import reading
 read_page = reading.read_page
-def crash(document, number):
+def crash(document, number, names):
     if {when}:
         os.kill(os.getpid(), signal.SIGSEGV)
-    return read_page(document, number)
+    return read_page(document, number, names)
 reading.read_page = crash
 package.__path__ = [str(real.parents[2])]
 sys.path.insert(0, str(real.parent))

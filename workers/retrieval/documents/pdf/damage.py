@@ -24,7 +24,7 @@ _FILTERS: Final = frozenset({
 })  # fmt: skip
 _PIECE: Final = 1 << 20
 # pypdf raises all kinds of exceptions for damaged files, including AssertionError.
-_DAMAGE: Final = (
+DAMAGE: Final = (
     PyPdfError, ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, NotImplementedError,
     OSError, RuntimeError, TypeError, ValueError, zlib.error,
 )  # fmt: skip
@@ -58,7 +58,7 @@ def find_damage(data: bytes, *, seconds: float) -> dict[int, Damage]:
             for number, page in enumerate(reader.pages):
                 if problem := _problem(page):
                     damaged[number] = problem
-    except (*_DAMAGE, OutOfCpuTime):
+    except (*DAMAGE, OutOfCpuTime):
         pass  # the file's structure is too damaged for this reader; PDFium's result stands
     return damaged
 
@@ -70,7 +70,7 @@ def _problem(page: Any) -> Damage | None:
             stream = part.get_object() if hasattr(part, "get_object") else part
             if isinstance(stream, StreamObject) and (problem := _stream_problem(stream)):
                 return problem
-    except _DAMAGE as error:
+    except DAMAGE as error:
         return Damage(f"its contents cannot be found ({str(error) or type(error).__name__})")
     return None
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import ctypes
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 import pypdfium2
@@ -19,9 +20,12 @@ import pypdfium2.raw as pdfium
 from workers.retrieval.documents.layout.columns import in_reading_order
 from workers.retrieval.documents.layout.word import Line, Word
 from workers.retrieval.documents.pdf.accents import ACCENTS, with_accents
+from workers.retrieval.documents.pdf.doubled import doubled
+from workers.retrieval.documents.pdf.glyph_names import GlyphNames
 from workers.retrieval.documents.pdf.legibility import is_legible, is_text
 from workers.retrieval.documents.pdf.spaces import false_spaces
 from workers.retrieval.documents.pdf.superscripts import joined
+from workers.retrieval.documents.pdf.utf8_mapping import with_letters
 
 # PDFium writes these for a hyphen at the end of a line, and omits the line break after it.
 _LINE_END_HYPHENS: Final = "\x02\ufffe"
@@ -32,6 +36,8 @@ _IMAGE_AREA: Final = 0.3
 _WHOLE_PAGE: Final = 0.8
 _STAMP_GLYPHS: Final = 100
 _SAMPLE: Final = 64  # characters of a page
+_SIMPLE_CODES: Final = 256  # numbers of glyphs in fonts whose encoding has names
+_LONGEST_NAME: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +61,12 @@ class PageText:
     recognised: bool = False
 
 
-def read_page(document: pypdfium2.PdfDocument, number: int) -> PageText:
+def read_page(document: pypdfium2.PdfDocument, number: int, names: GlyphNames) -> PageText:
     """Read one page.
 
     Args:
         number: 0-based.
+        names: of the glyphs of the document's fonts.
 
     Raises:
         pypdfium2.PdfiumError: the page cannot be loaded.
@@ -71,11 +78,11 @@ def read_page(document: pypdfium2.PdfDocument, number: int) -> PageText:
     try:
         text_page = page.get_textpage()
         try:
-            found = _Characters(text_page.raw).read()
+            found = _Characters(text_page.raw, partial(names.letters, number)).read()
         finally:
             text_page.close()
         pictured = _pictured(page) if found.glyphs <= _STAMP_GLYPHS else 0.0
-        text = "\n".join(in_reading_order(joined(found.lines)))
+        text = with_letters("\n".join(in_reading_order(joined(found.lines))))
     finally:
         page.close()
     is_scan = not found.glyphs and pictured >= _IMAGE_AREA
@@ -92,8 +99,9 @@ class _Found:
 class _Characters:
     """Collects the characters of a page into words and lines."""
 
-    def __init__(self, raw: Any) -> None:
+    def __init__(self, raw: Any, letters: Callable[[str, int], str]) -> None:
         self._raw = raw
+        self._letters = letters
         self._found = _Found()
         self._line: list[Word] = []
         self._box = pdfium.FS_RECTF()
@@ -105,7 +113,10 @@ class _Characters:
     def read(self) -> _Found:
         """All lines, in PDFium's order, as on a page that is held so that its text is upright."""
         chars = list(_decoded(self._raw))
-        self._unmapped = _unmapped(self._raw, chars)
+        named = self._named(chars)
+        self._unmapped = _unmapped(self._raw, [(index, char) for index, char in chars if index not in named])
+        again = doubled(chars, self._place)
+        chars = [(index, named.get(index, char)) for index, char in chars if index not in again]
         false = false_spaces(chars, self._place, self._is_added)
         for index, char in chars:
             if index in false:
@@ -125,13 +136,23 @@ class _Characters:
         self._found.lines = [tuple(word.turned(turns) for word in line) for line in self._found.lines if line]
         return self._found
 
+    def _named(self, chars: Sequence[tuple[int, str]]) -> dict[int, str]:
+        """The letters of glyphs that PDFium has no character for, but whose names tell."""
+        named = {}
+        for index, char in chars:
+            code = ord(char)
+            if 0 < code < _SIMPLE_CODES and pdfium.FPDFText_HasUnicodeMapError(self._raw, index) == 1:
+                named[index] = self._letters(_font_name(self._raw, index), code)
+        return {index: letters for index, letters in named.items() if letters}
+
     def _add(self, index: int, char: str) -> None:
+        """Add a character, or the letters of a ligature."""
         self._found.glyphs += 1
         if index in self._unmapped:
             self._found.unmapped += 1
             return
-        self._word.append(char)
-        self._places.append(index)
+        self._word.extend(char)
+        self._places.extend([index] * len(char))
 
     def _end_word(self) -> None:
         if self._word:
@@ -187,6 +208,16 @@ def _font(raw: Any, index: int) -> int | None:
     drawn = pdfium.FPDFText_GetTextObject(raw, index)
     font = pdfium.FPDFTextObj_GetFont(drawn) if drawn else None
     return ctypes.cast(font, ctypes.c_void_p).value if font else None
+
+
+def _font_name(raw: Any, index: int) -> str:
+    drawn = pdfium.FPDFText_GetTextObject(raw, index)
+    font = pdfium.FPDFTextObj_GetFont(drawn) if drawn else None
+    if not font:
+        return ""
+    name = ctypes.create_string_buffer(_LONGEST_NAME)
+    pdfium.FPDFFont_GetBaseFontName(font, name, _LONGEST_NAME)
+    return name.value.decode(errors="replace")
 
 
 def _quarter_turns(raw: Any, count: int) -> int:

@@ -15,6 +15,7 @@ from workers.retrieval.documents.layout.lines import join_lines, words_with_hyph
 from workers.retrieval.documents.limits import DocumentLimits
 from workers.retrieval.documents.pdf.bookmarks import Bookmark, cut_pages, read_bookmarks
 from workers.retrieval.documents.pdf.damage import find_damage
+from workers.retrieval.documents.pdf.glyph_names import GlyphNames
 from workers.retrieval.documents.pdf.legibility import is_noise
 from workers.retrieval.documents.pdf.page_text import PageText, read_page
 from workers.retrieval.documents.pdf.recognised import recognise_pages
@@ -28,6 +29,8 @@ _LINEARIZED: Final = re.compile(rb"/Linearized\b[^>]{0,200}?/L\s+(\d{1,12})")
 _HEAD_BYTES: Final = 2048
 # The second look at damaged pages may take this share of the processor time.
 _CHECK_SHARE: Final = 0.2
+# So may the names of glyphs.
+_NAMES_SHARE: Final = 0.1
 _SAVE_AGAIN: Final = "open it in a PDF program and save it again"
 
 
@@ -57,7 +60,8 @@ def read_pdf(
         if count > limits.pages:
             raise Refusal(Reason.TOO_LARGE, f"has {count:,} pages, more than {limits.pages:,}; split it")
         unread = UnreadPages(recognition.problem)
-        pages = _read_pages(document, limits, on_page, skipped, unread)
+        names = GlyphNames(data, seconds=_NAMES_SHARE * limits.seconds)
+        pages = _read_pages(document, limits, on_page, skipped, unread, names)
         if needing := unread.needing_recognition(pages):
             recognition.wanted(needing)
             if recognition.recogniser:
@@ -109,6 +113,7 @@ def _read_pages(
     on_page: Callable[[int, int], None],
     skipped: Collection[int],
     unread: UnreadPages,
+    names: GlyphNames,
 ) -> list[PageText]:
     pages = []
     chars = 0
@@ -119,7 +124,7 @@ def _read_pages(
             unread.damaged(number, "reading it crashed the PDF reader")
         else:
             try:
-                page = read_page(document, number - 1)
+                page = read_page(document, number - 1, names)
             except pypdfium2.PdfiumError:
                 unread.damaged(number, "it cannot be loaded")
         if is_noise(page.text):
