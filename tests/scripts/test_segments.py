@@ -146,7 +146,7 @@ async def test_a_turn_sees_what_it_would_see_without_segments(talk: Talk) -> Non
     assert await talk.packed() == 16
 
 
-@pytest.mark.parametrize("at", [0, 3, 5, 15, 19])
+@pytest.mark.parametrize("at", [0, 5, 19])
 async def test_a_turn_in_a_segment_is_deleted(talk: Talk, at: int) -> None:
     """The segment is written without it; the others stay. Also the last entry of a segment, and one after the other."""
     await talk.say(24)
@@ -163,7 +163,7 @@ async def test_a_turn_in_a_segment_is_deleted(talk: Talk, at: int) -> None:
     assert await talk.stored() == talk.parts
 
 
-@pytest.mark.parametrize("at", [0, 2, 9, 17])
+@pytest.mark.parametrize("at", [0, 9, 17])
 async def test_an_earlier_turn_is_replaced(talk: Talk, at: int) -> None:
     """What the turn sees, and what it cuts off, is unpacked first. The branch has the turns that left."""
     await talk.say(20)
@@ -181,7 +181,7 @@ async def test_an_earlier_turn_is_replaced(talk: Talk, at: int) -> None:
     assert [entry.turn for entry in await talk.branches.entries(talk.keys, before[at], 0, 99)] == before
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 async def test_any_order_of_changes(talk: Talk, seed: int) -> None:
     """Turns, segments written and unpacked, deletions and replacements: the history has what it should have."""
     chance = random.Random(seed)
@@ -291,7 +291,7 @@ async def test_a_cleared_history_has_no_segments(talk: Talk) -> None:
 
 
 @pytest.mark.parametrize("leave", ["drop", "branch"])
-@pytest.mark.parametrize("at", [0, 6, 19])
+@pytest.mark.parametrize("at", [0, 6])
 async def test_an_adapter_cuts_where_it_wants(talk: Talk, leave: str, at: int) -> None:
     """Also where the entries are in segments; and what it writes then is at that position."""
     await talk.say(20)
