@@ -24,6 +24,40 @@ FILTERS: Final = (
     "`$lt`, `$lte`, `$in`, `$nin`, `$exists`, `$not`; `$and`, `$or` and `$not` combine whole filters. Numbers and ISO "
     "8601 dates have an order."
 )
+_VALUE: Final[dict[str, Any]] = {"type": ["string", "number", "boolean", "null"]}
+_VALUES: Final[dict[str, Any]] = {"type": "array", "items": _VALUE}
+_ORDERED: Final[dict[str, Any]] = {
+    "anyOf": [{"type": "number", "minimum": -1e300, "maximum": 1e300}, {"type": "string", "format": "date"}]
+}
+_OPERATORS: Final[dict[str, Any]] = {
+    **dict.fromkeys(("$eq", "$ne"), _VALUE),
+    **dict.fromkeys(("$gt", "$gte", "$lt", "$lte"), _ORDERED),
+    **dict.fromkeys(("$in", "$nin"), _VALUES),
+    "$exists": {"type": "boolean"},
+}
+
+
+def _conditions(operators: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "minProperties": 1, "properties": operators, "additionalProperties": False}
+
+
+_CONDITION: Final[dict[str, Any]] = {
+    "anyOf": [_VALUE, _VALUES, _conditions({**_OPERATORS, "$not": _conditions(_OPERATORS)})]
+}
+_PART: Final[dict[str, Any]] = {
+    "type": "object",
+    "propertyNames": {"pattern": "^[^$]"},
+    "additionalProperties": _CONDITION,
+    "description": "A filter; parts may be nested further.",
+}
+_PARTS: Final[dict[str, Any]] = {"type": "array", "minItems": 1, "items": _PART}
+_FILTER: Final[dict[str, Any]] = {
+    "properties": {"$and": _PARTS, "$or": _PARTS, "$not": _PART},
+    "propertyNames": {"pattern": "^([^$]|[$](and|or|not)$)"},
+    "additionalProperties": _CONDITION,
+}
+Filters = Annotated[dict[str, Any], Field(json_schema_extra=_FILTER)]
+"""Conditions on metadata. The schema shows them as far as it can without naming itself."""
 WEBHOOK: Final[dict[str, Any]] = {
     "description": "The URL that is called when it ends, with a signature (docs/webhooks.md).",
     "max_length": 2048,

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sessions.api.session import Session
 from sessions.gateway.caller import Caller, Reader, Writer
 from sessions.gateway.documents import FORM_SCHEMA, NewDocument, received
-from sessions.gateway.parameters import BASE, FILTERS, TEXT, IdempotencyKey, SessionId
+from sessions.gateway.parameters import BASE, FILTERS, TEXT, Filters, IdempotencyKey, SessionId
 from sessions.gateway.prefer import Wait
 from sessions.gateway.principal import Right
 from sessions.gateway.problems import responses
@@ -99,7 +99,7 @@ class KnowledgeSearch(Body):
 
     query: str = Field(min_length=1, json_schema_extra=TEXT)
     limit: Whole = Field(5, ge=1, le=100)
-    filters: dict[str, Any] | None = Field(None, description=FILTERS)
+    filters: Filters | None = Field(None, description=FILTERS)
     sources: list[str] | None = Field(None, description="Only these documents.")
     scope: str | None = Field(
         None,

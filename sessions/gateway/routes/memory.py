@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sessions.errors import NotFound
 from sessions.gateway.caller import Reader, Writer
-from sessions.gateway.parameters import FILTERS, TEXT, SessionId
+from sessions.gateway.parameters import FILTERS, TEXT, Filters, SessionId
 from sessions.gateway.problems import responses
 from sessions.gateway.segments import segment
 from sessions.gateway.strict_json import Body, StrictRoute, Whole
@@ -132,7 +132,7 @@ class MemorySearch(Body):
     query: str = Field(min_length=1, json_schema_extra=TEXT)
     limit: Whole = Field(5, ge=1, le=1000)
     type: Kind | None = None
-    filters: dict[str, Any] | None = Field(None, description=FILTERS)
+    filters: Filters | None = Field(None, description=FILTERS)
     scope: Scope | None = Field(None, description="By default those of the user and of this session.")
     min_score: float | None = Field(None, ge=0, le=1)
 
