@@ -13,7 +13,10 @@ from pydantic_ai.models.function import AgentInfo, FunctionModel
 
 from sessions.protocol.compaction_requests import CompactHistory
 from sessions.protocol.lanes import COMPACT
+from sessions.store.history import HistoryEntry
 from sessions.store.open_turn import OpenTurn
+from sessions.store.sealing import KeyRing
+from sessions.store.segments import Segments
 from tests.scripts.test_scripts import settings_for
 from tests.support.compacting import LaneWorker, Talk
 from workers.engine import Engine, Registry
@@ -148,6 +151,21 @@ async def test_nothing_is_stored_of_a_turn_that_was_deleted_meanwhile(worker: Wo
     assert await worker.all() == 1
     assert "question 1" not in worker.asked[-1]
     assert (await talk.summaries.newest(talk.keys)).upto == 3
+
+
+async def test_turns_in_segments_are_summarised(worker: Worker) -> None:
+    """They are where they always were; a deleted one leaves segment and summary."""
+    talk, keyring = worker.talk, KeyRing.of(worker.talk.settings)
+    entries = [HistoryEntry(f"{number:032x}", "A", 1, 2, said(number)).dump() for number in range(75)]
+    await talk.client.rpush(talk.keys.history, *(keyring.seal(talk.keys.history, "", entry) for entry in entries))
+    await talk.chat()
+    assert await Segments(talk.scripts, keyring).pack(talk.keys)
+    await worker.all()
+    newest = await talk.summaries.newest(talk.keys)
+    assert (newest.upto, newest.text) == (72, f"summary {len(worker.asked)}")
+    assert all(any(f"question {number} " in message for message in worker.asked) for number in range(72))
+    await talk.branches.delete(talk.keys, f"{3:032x}", None)
+    assert (await talk.summaries.newest(talk.keys)).text == ""
 
 
 async def test_a_model_with_a_small_context_gets_smaller_chunks(worker: Worker) -> None:
