@@ -290,6 +290,17 @@ async def test_a_cleared_history_has_no_segments(talk: Talk) -> None:
     assert await talk.stored() == talk.parts
 
 
+async def test_segments_that_were_left_behind_do_not_count(talk: Talk) -> None:
+    """A process of an earlier version deletes a session without its segments; another session gets its id."""
+    await talk.say(16)
+    await talk.client.rpush(talk.keys.segments, b"left", b"behind")
+    records = SessionRecords(talk.scripts, talk.client, KeyRing.of(talk.settings))
+    assert len((await records.raw_parts(talk.keys))[0]) == 16
+    await talk.pack()
+    assert await talk.stored() == talk.parts
+    assert await talk.client.llen(talk.keys.segments) == await talk.packed() // SIZE
+
+
 @pytest.mark.parametrize("leave", ["drop", "branch"])
 @pytest.mark.parametrize("at", [0, 6])
 async def test_an_adapter_cuts_where_it_wants(talk: Talk, leave: str, at: int) -> None:

@@ -19,6 +19,7 @@
 local first, number = tonumber(packed), tonumber(count)
 if positions ~= state_of_positions() or first ~= packed_entries() then return { 'moved' } end
 if first + number > packable_upto() or redis.call('LLEN', S .. ':history') < number then return { 'moved' } end
+if first == 0 then redis.call('UNLINK', S .. ':segments') end -- of a session whose id this is now, deleted by an earlier version
 redis.call('RPUSH', S .. ':segments', segment)
 redis.call('LTRIM', S .. ':history', number, -1)
 local runs = read_sizes()
