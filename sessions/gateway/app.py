@@ -10,7 +10,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from broker_config.settings import Settings, load_settings
 from broker_config.version import package_version
-from sessions.gateway import openai, openapi, problems
+from sessions.gateway import openai, openapi, problems, vercel
 from sessions.gateway.access_log import AccessLog
 from sessions.gateway.authenticator import Authenticator, Everybody
 from sessions.gateway.body_limit import BodyLimit
@@ -76,6 +76,7 @@ _ROUTERS: Final = (
     usage.router,
     docs.router,
 )
+_PROTOCOLS: Final = (*openai.ROUTERS, *vercel.ROUTERS)
 _ENVELOPE: Final = 64 * 1024
 """Bytes that a body may have in addition to the message or document in it."""
 
@@ -112,9 +113,9 @@ def create_app(
     app.state.gateway = Gateway(settings)
     for router in _ROUTERS:
         app.include_router(router)
-    for router in openai.ROUTERS:  # their documents are the protocols' own
+    for router in _PROTOCOLS:  # their documents are the protocols' own
         app.include_router(router, include_in_schema=False)
-    app.state.routes = [route for router in (*_ROUTERS, *openai.ROUTERS) for route in router.routes]
+    app.state.routes = [route for router in (*_ROUTERS, *_PROTOCOLS) for route in router.routes]
     app.state.error_forms = (openai.ERROR_FORM,)
     problems.install(app)
     openapi.install(app)

@@ -10,14 +10,19 @@ else a protocol's clients answer, or has ended: in most protocols, that is one r
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from sessions.api.turn import Turn
-from sessions.protocol.call import SENDER
+from sessions.protocol.call import SENDER, CallKind
 from sessions.protocol.event import Event, EventType
+from sessions.store.turns import TurnRecord
+
+ASKED: Final = (CallKind.APPROVAL, CallKind.IN_DOUBT)
+"""Calls that a person decides about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,14 @@ class Called:
 
 
 @dataclass(frozen=True, slots=True)
+class Answered:
+    """A call that the turn waited for has its answer: `approve`, `deny` or `provide`."""
+
+    call_id: str
+    action: str
+
+
+@dataclass(frozen=True, slots=True)
 class Returned:
     """A tool returned, or failed."""
 
@@ -77,7 +90,7 @@ class Ended:
     status: str
 
 
-Told = Said | Withdrawn | Settled | Called | Returned | Asked | Ended
+Told = Said | Withdrawn | Settled | Called | Answered | Returned | Asked | Ended
 
 
 class Narrator:
@@ -104,6 +117,8 @@ class Narrator:
                 calls = event.data["calls"]
                 own = tuple(_called(call) for call in calls if call.get("waits_for") == SENDER)
                 yield Asked(own, tuple(_called(call) for call in calls if call.get("waits_for") != SENDER))
+            case EventType.ANSWERED:
+                yield Answered(event.data["call_id"], event.data["action"])
             case EventType.STEERED:
                 yield from self._settle()
             case EventType.ENDED:
@@ -173,6 +188,11 @@ def asks_sender(asked: Asked) -> bool:
     return bool(asked.own)
 
 
+def asks_client(asked: Asked) -> bool:
+    """Whether the turn waits for what its sender's client shows: calls of its tools, or requests for approval."""
+    return bool(asked.own) or any(call.kind in ASKED for call in asked.others)
+
+
 async def in_legs(
     events: AsyncIterator[Event], ends: Callable[[Asked], bool] = asks_sender
 ) -> AsyncIterator[tuple[int, Told]]:
@@ -202,6 +222,12 @@ async def told(turn: Turn, leg: int = 0) -> AsyncIterator[Told]:
                 yield item
                 if isinstance(item, Ended) or (isinstance(item, Asked) and item.own):
                     return
+
+
+def typed_content(record: TurnRecord) -> str | None:
+    """The text of an answer that has a form of its own, which was not told; None for a plain text."""
+    result = json.loads(record.result or b"{}")
+    return None if isinstance(result.get("output"), str) else result.get("text")
 
 
 def _called(data: dict[str, Any]) -> Called:

@@ -25,6 +25,12 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
+class Lenient(BaseModel):
+    """A part of a request of another protocol, which clients echo: fields that are not known are ignored."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+
 def _whole(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from sessions.errors import BadRequest
 from sessions.gateway.openai.items import Item
-from sessions.gateway.openai.parameters import Lenient
+from sessions.gateway.strict_json import Lenient
 
 _NEEDS: Final = {
     "message": ("role", "content"),

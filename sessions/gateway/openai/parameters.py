@@ -5,22 +5,16 @@ from __future__ import annotations
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import Header
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from sessions.errors import BadRequest
 from sessions.gateway.caller import Caller
 from sessions.gateway.principal import Right
-from sessions.gateway.strict_json import Body
+from sessions.gateway.strict_json import Body, Lenient
 
 SessionHeader = Annotated[str | None, Header(alias="X-Session-Id", description="The session.", max_length=256)]
 Metadata = Annotated[dict[str, str], Field(max_length=16)]
 _EFFORTS: Final = {"none": False}
-
-
-class Lenient(BaseModel):
-    """A part of a request that clients echo: fields that are not known are ignored."""
-
-    model_config = ConfigDict(extra="ignore", strict=True)
 
 
 class Ignored(Body):

@@ -11,17 +11,15 @@ from sessions.api.turn import Turn
 from sessions.errors import BadRequest, CallAnswered, CallNotFound, Forbidden, NotFound
 from sessions.gateway.agents import named_agent
 from sessions.gateway.caller import Caller
-from sessions.gateway.narration import Told, told
+from sessions.gateway.narration import ASKED, Told, told
 from sessions.gateway.openai.ids import APPROVAL, CallRef
 from sessions.gateway.openai.items import Posted, import_history
 from sessions.gateway.principal import Right
-from sessions.protocol.call import SENDER, CallKind
+from sessions.protocol.call import SENDER
 from sessions.store.keys import keyed_session_id, new_session_id
 
 FRESH_TTL: Final = 7 * 86400.0
 """Seconds for which a session is kept that no client has named, since its last use."""
-ASKED: Final = (CallKind.APPROVAL, CallKind.IN_DOUBT)
-"""Calls that a person decides about."""
 SLACK: Final = 5.0
 """Seconds within which a turn ends that is past its deadline."""
 

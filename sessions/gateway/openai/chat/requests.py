@@ -13,7 +13,6 @@ from sessions.gateway.openai.parameters import (
     AnswerKind,
     FunctionDefinition,
     JsonSchema,
-    Lenient,
     Metadata,
     Sampling,
     output_schema,
@@ -21,6 +20,7 @@ from sessions.gateway.openai.parameters import (
     tool_options,
     unsupported,
 )
+from sessions.gateway.strict_json import Lenient
 
 SESSION: Final = "session_id"
 """The name in the metadata that says which session a request belongs to."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sessions.gateway.narration import Asked, Called, Ended, Said, Settled, Told, Withdrawn
+from sessions.gateway.narration import Asked, Called, Ended, Said, Settled, Told, Withdrawn, typed_content
 from sessions.gateway.openai.ids import completion_id
 from sessions.gateway.openai.items import arguments_text
 from sessions.gateway.openai.turns import Leg
@@ -50,12 +49,6 @@ class Answer:
         async for item in told:
             answer.add(item)
         return answer
-
-
-def typed_content(record: TurnRecord) -> str | None:
-    """The text of an answer that has a form of its own, which was not told; None for a plain text."""
-    result = json.loads(record.result or b"{}")
-    return None if isinstance(result.get("output"), str) else result.get("text")
 
 
 def finish_reason(record: TurnRecord) -> str:

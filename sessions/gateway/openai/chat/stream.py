@@ -10,8 +10,8 @@ from typing import Any, Final
 from fastapi import Request
 
 from sessions.errors import SessionfleetError
-from sessions.gateway.narration import Asked, Ended, Said, Settled, Told, Withdrawn
-from sessions.gateway.openai.chat.responses import PAUSE, finish_reason, head, tool_call, typed_content
+from sessions.gateway.narration import Asked, Ended, Said, Settled, Told, Withdrawn, typed_content
+from sessions.gateway.openai.chat.responses import PAUSE, finish_reason, head, tool_call
 from sessions.gateway.openai.errors import in_stream, server_error
 from sessions.gateway.openai.turns import Leg
 from sessions.gateway.openai.usage import chat_usage

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from sessions.errors import NotFound, SessionExpired
-from sessions.gateway.narration import Asked, in_legs
+from sessions.gateway.narration import Asked, asks_client, in_legs
 from sessions.gateway.openai.ids import CallRef
 from sessions.gateway.openai.responses.reading import Reading
-from sessions.gateway.openai.responses.stream import asks_client
 from sessions.protocol.message import MediaPart, TextPart
 from sessions.protocol.turn import TurnRequest
 

@@ -14,13 +14,12 @@ from sessions.api.turn import Turn
 from sessions.client.fleet_client import FleetClient
 from sessions.errors import NotFound, ResultTimeout, SessionfleetError, TurnFailed
 from sessions.gateway.caller import Caller
-from sessions.gateway.narration import Ended, in_legs
-from sessions.gateway.openai.chat.responses import typed_content
+from sessions.gateway.narration import Ended, asks_client, in_legs, typed_content
 from sessions.gateway.openai.chat.stream import DONE
 from sessions.gateway.openai.errors import in_stream
 from sessions.gateway.openai.ids import ResponseRef
 from sessions.gateway.openai.responses.responses import open_status
-from sessions.gateway.openai.responses.stream import ResponseMaker, asks_client, ended
+from sessions.gateway.openai.responses.stream import ResponseMaker, ended
 from sessions.gateway.openai.turns import Leg
 from sessions.gateway.streams import Data
 from sessions.gateway.strict_json import written

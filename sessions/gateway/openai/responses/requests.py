@@ -15,7 +15,6 @@ from sessions.gateway.openai.parameters import (
     AnswerKind,
     FunctionDefinition,
     JsonSchema,
-    Lenient,
     Metadata,
     Sampling,
     output_schema,
@@ -23,6 +22,7 @@ from sessions.gateway.openai.parameters import (
     tool_options,
     unsupported,
 )
+from sessions.gateway.strict_json import Lenient
 
 OWN_NOTES: Final = "openai.response"
 """The name in a turn's metadata of what its response says and no turn has otherwise."""

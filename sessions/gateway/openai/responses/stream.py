@@ -7,11 +7,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sessions.gateway.narration import Asked, Called, Ended, Returned, Said, Settled, Told, Withdrawn
+from sessions.gateway.narration import (
+    ASKED,
+    Asked,
+    Called,
+    Ended,
+    Returned,
+    Said,
+    Settled,
+    Told,
+    Withdrawn,
+    asks_client,
+)
 from sessions.gateway.openai.ids import APPROVAL, CallRef, ResponseRef
 from sessions.gateway.openai.items import arguments_text
 from sessions.gateway.openai.responses.responses import asked_of, ended_status, outcome
-from sessions.gateway.openai.turns import ASKED
 from sessions.protocol.turn import TurnRequest
 from sessions.store.turns import TurnRecord
 
@@ -20,11 +30,6 @@ LABEL: Final = "agent"
 _TERMINAL: Final = {"completed": "response.completed", "failed": "response.failed"}
 
 Made = dict[str, Any]
-
-
-def asks_client(asked: Asked) -> bool:
-    """Whether a response ends with this: with calls of the client's tools, or requests for approval."""
-    return bool(asked.own) or any(call.kind in ASKED for call in asked.others)
 
 
 @dataclass(slots=True)
