@@ -45,6 +45,7 @@ BODIES: dict[tuple[str, str], list[dict[str, Any] | None]] = {
     ("POST", "/v1/sessions/{session_id}/turns/{turn_id}/approvals/{call_id}"): [
         {"action": "approve"},
         {"action": "deny", "reason": "no"},
+        {"action": "provide", "result": "mine"},
     ],
     ("PATCH", "/v1/sessions/{session_id}/state"): [{"values": {"secret": 0}}, {"values": {"user:secret": 0}}],
     ("PUT", "/v1/sessions/{session_id}/state/{key}"): [{"value": 0}],
@@ -156,7 +157,7 @@ def hers(client: httpx.Client) -> dict[str, str]:
     return {
         "session_id": SESSION, "turn_id": asked, "call_id": waiting[0]["call_id"], "key": "secret", "number": "1",
         "memory_id": memory, "operation_id": operation, "source": "plan.txt", "run_id": run, "name": "assistant",
-        "done": done["id"], "user_id": "bob", "file_id": "0" * 64, "schedule_id": "leap",
+        "done": done["id"], "user_id": "bob", "file_id": "0" * 64, "schedule_id": "leap", "tool": "refund",
     }  # fmt: skip
 
 
