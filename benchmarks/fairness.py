@@ -112,7 +112,7 @@ def _throughput(rig: Rig, scale: Scale, progress: ProgressCallback) -> list[Row]
     meters = {"with": Meter(), "without": Meter()}
     commands = dict.fromkeys(meters, 0)
     for number in range(2 * scale.rounds):
-        for name, total in meters.items():
+        for name in meters if number % 2 == 0 else reversed(meters):  # neither is always the first of a pair
             progress(f"{scale.turns} turns, {name} rota, round {number + 1}/{2 * scale.rounds}")
             with _rota(on=name == "with") as env:
                 worker = rig.worker(f"rota{next(_names)}", **env)
@@ -121,7 +121,7 @@ def _throughput(rig: Rig, scale: Scale, progress: ProgressCallback) -> list[Row]
                 with metered(rig, worker) as meter:
                     chat_all(rig, ["hello"] * scale.turns)
                 commands[name] += _commands(rig) - before
-                total.add(meter)
+                meters[name].add(meter)
                 worker.end()
     turns = 2 * scale.rounds * scale.turns
     speed = meters["without"].wall / meters["with"].wall
