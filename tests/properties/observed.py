@@ -99,7 +99,7 @@ class ObservedMachine(RuleBasedStateMachine):
 
     def lease_by(self, slot: Slot, name: str, last_ok: bool, lost_reply: bool) -> None:
         nonce = f"n{self.number()}"
-        args = (nonce, LEASE, slot.process, WINDOW, int(last_ok))
+        args = (nonce, LEASE, slot.process, WINDOW, int(last_ok), 0)
         call = Call("lease_session", name, args, lambda: self.model.lease(name, nonce, last_ok))
         self.by_slot(slot, call, lost_reply)
 

@@ -84,7 +84,7 @@ class WebhookMachine(RuleBasedStateMachine):
     @rule(last_ok=st.booleans(), lost_reply=again, dies=st.booleans())
     def wake(self, last_ok: bool, lost_reply: bool, dies: bool) -> None:
         """A worker comes; it submits the deliveries that it finds, and may die before it acknowledges them."""
-        reply = self.run("lease_session", self.new(), LEASE, "w", "20", int(last_ok), lost_reply=lost_reply)
+        reply = self.run("lease_session", self.new(), LEASE, "w", "20", int(last_ok), 0, lost_reply=lost_reply)
         if reply[0] == "effects":
             for entry in reply[1][: 1 if dies else None]:
                 self.run("ack_outbox", entry, lost_reply=lost_reply)
