@@ -24,6 +24,11 @@ def turn_of(message_id: str) -> str | None:
     return None if found is None else found[1]
 
 
+def asked_in(message_id: str) -> str | None:
+    """The same, if it is the message of the user."""
+    return turn_of(message_id) if message_id.startswith("usr_") else None
+
+
 def approval_id(leg: int, call_id: str) -> str:
     """The id of a request for approval. It names the leg: a decision is never read as one about a later request."""
     return f"apr_{leg}_{call_id}"

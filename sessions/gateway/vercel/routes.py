@@ -28,9 +28,14 @@ async def chat(body: ChatRequest, caller: Writer, request: Request, idempotency_
 
 
 @router.get("/{session_id:segment}/stream", name="vercel_resume")
-async def resume(session_id: SessionId, caller: Reader, request: Request) -> Response:
-    """The answer that is being written, from its start; 204 if there is none."""
-    answer = await open_answer(caller, caller.session(session_id))
+async def resume(
+    session_id: SessionId,
+    caller: Reader,
+    request: Request,
+    after: Annotated[str | None, Query(max_length=200)] = None,
+) -> Response:
+    """The answer that is being written, or that has ended after this message was read, from its start; or 204."""
+    answer = await open_answer(caller, caller.session(session_id), after)
     if answer is None:
         return Response(status_code=status.HTTP_204_NO_CONTENT)
     return data_stream(parts(request, answer), answer.turn.id, headers=HEADERS)

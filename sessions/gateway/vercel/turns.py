@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
 from sessions.api.session import Session
 from sessions.api.turn import Turn
-from sessions.errors import BadRequest, CallAnswered, CallNotFound, NotFound, SessionExpired
+from sessions.errors import BadRequest, CallAnswered, CallNotFound, NotFound, SessionExpired, TurnNotFound
 from sessions.gateway.agents import ASSISTANT, named_agent
 from sessions.gateway.caller import Caller
 from sessions.gateway.narration import ASKED, Asked, Told, asks_client, in_legs
 from sessions.gateway.principal import Right
-from sessions.gateway.vercel.ids import approval_id, turn_of
+from sessions.gateway.vercel.ids import approval_id, asked_in, turn_of
 from sessions.gateway.vercel.requests import ChatRequest, Message, Part
 from sessions.protocol.turn import TurnRequest
 from sessions.store.keys import split_turn_id
@@ -83,13 +83,20 @@ async def answer_to(caller: Caller, body: ChatRequest, idempotency_key: str | No
     return Answer(caller, session, turn)
 
 
-async def open_answer(caller: Caller, session: Session) -> Answer | None:
+async def open_answer(caller: Caller, session: Session, after: str | None = None) -> Answer | None:
     """The answer that is being written; None if the session is idle.
+
+    Args:
+        after: the id of the last message that the page has. If it is the question of a turn that has ended since, its
+            answer is what the page lacks.
 
     Raises:
         SessionOwnerError, BackendError.
     """
     turn = await session.aopen_turn()
+    if turn is None and after is not None and (part := asked_in(after)) is not None:
+        with suppress(TurnNotFound):
+            turn = await session.aturn(session.keys.public_id(part))
     return None if turn is None else Answer(caller, session, turn)
 
 

@@ -13,16 +13,18 @@ import {
 
 const id = location.hash.slice(1);
 const api = `${new URLSearchParams(location.search).get("api")}/v1/vercel/chat`;
-const transport = new DefaultChatTransport({
+const transportOf = (seen) => new DefaultChatTransport({
   api,
   prepareSendMessagesRequest: ({ body, ...rest }) => ({
     body: { ...body, agent: "cashier", id, messages: rest.messages.slice(-2),
             trigger: rest.trigger, messageId: rest.messageId },
   }),
+  prepareReconnectToStreamRequest: ({ id }) => ({ api: `${api}/${id}/stream${seen ? `?after=${seen}` : ""}` }),
 });
 
 function Chat({ initial }) {
   const [text, setText] = useState("");
+  const [transport] = useState(() => transportOf(initial.at(-1)?.id));
   const { messages, sendMessage, regenerate, status, error, addToolApprovalResponse } = useChat({
     id,
     messages: initial,

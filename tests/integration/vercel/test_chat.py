@@ -77,6 +77,29 @@ def test_errors(http: httpx.Client, chat: str) -> None:
     assert failed[-1]["errorText"]
 
 
+def test_a_chat_is_its_users(http: httpx.Client, chat: str) -> None:
+    """On every route: somebody else reads nothing, sends nothing, and stops nothing."""
+    alice, bob = {"X-User-ID": "alice"}, {"X-User-ID": "bob"}
+    body = {"id": chat, "messages": [user("m1", "SAY secret")]}
+    answer = {
+        "id": parts_of(http.post(PATH, json=body, headers=alice))[0]["messageId"],
+        "role": "assistant",
+        "parts": [],
+    }
+    question = {"after": answer["id"].replace("msg_", "usr_")}
+    assert http.get(f"{PATH}/{chat}/stream", params=question, headers=alice).status_code == 200
+    refused = [
+        http.get(f"{PATH}/{chat}/messages", headers=bob),
+        http.get(f"{PATH}/{chat}/stream", headers=bob),
+        http.get(f"{PATH}/{chat}/stream", params=question, headers=bob),
+        http.delete(f"{PATH}/{chat}/stream", headers=bob),
+        http.post(PATH, json=body, headers=bob),
+        http.post(PATH, json={"id": chat, "messages": [answer]}, headers=bob),
+        http.post(PATH, json={**body, "trigger": "regenerate-message"}, headers=bob),
+    ]
+    assert [response.status_code for response in refused] == [403] * len(refused)
+
+
 # --- resuming, stopping --------------------------------------------------------------------------------------
 
 
@@ -91,6 +114,9 @@ def test_a_page_that_is_loaded_again_gets_the_whole_answer(http: httpx.Client, c
     assert text_of(parts) == "one two three four"
     assert parts[0]["messageId"] == f"msg_{turn.id.rpartition('~')[2]}"
     assert http.get(f"{PATH}/{chat}/stream").status_code == 204
+    late = http.get(f"{PATH}/{chat}/stream", params={"after": question["id"]})
+    assert text_of(parts_of(late)) == "one two three four", "it ended before the page asked for it"
+    assert http.get(f"{PATH}/{chat}/stream", params={"after": parts[0]["messageId"]}).status_code == 204
     assert [message["id"] for message in history(http, chat)] == [question["id"], parts[0]["messageId"]]
 
 
