@@ -97,8 +97,8 @@ chaos: $(DEVELOPS)  ## run the long form of the chaos tests (takes minutes)
 
 clients: $(DEVELOPS)  ## test the gateway's protocols with clients from npm (needs node, and chromium for pages)
 	@command -v npm >/dev/null || { echo "npm not found: install node" >&2; exit 1; }
-	@for client in openai vercel; do npm ci --prefix tests/clients/$$client --no-fund --no-audit --silent || exit 1; done
-	$(BIN)/python -m pytest tests/integration/openai/test_npm_client.py tests/integration/vercel/test_npm_client.py
+	@for client in openai vercel ag_ui; do npm ci --prefix tests/clients/$$client --no-fund --no-audit --silent || exit 1; done
+	$(BIN)/python -m pytest $(wildcard tests/integration/*/test_npm_client.py)
 
 browser: $(DEVELOPS)  ## test the web pages in a real Chromium (Debian: apt-get install chromium)
 	@command -v chromium chromium-browser google-chrome >/dev/null || { echo "Chromium not found: install the package chromium" >&2; exit 1; }

@@ -10,7 +10,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from broker_config.settings import Settings, load_settings
 from broker_config.version import package_version
-from sessions.gateway import openai, openapi, problems, vercel
+from sessions.gateway import ag_ui, openai, openapi, problems, vercel
 from sessions.gateway.access_log import AccessLog
 from sessions.gateway.authenticator import Authenticator, Everybody
 from sessions.gateway.body_limit import BodyLimit
@@ -76,7 +76,7 @@ _ROUTERS: Final = (
     usage.router,
     docs.router,
 )
-_PROTOCOLS: Final = (*openai.ROUTERS, *vercel.ROUTERS)
+_PROTOCOLS: Final = (*ag_ui.ROUTERS, *openai.ROUTERS, *vercel.ROUTERS)
 _ENVELOPE: Final = 64 * 1024
 """Bytes that a body may have in addition to the message or document in it."""
 

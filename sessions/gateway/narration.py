@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from sessions.api.turn import Turn
-from sessions.protocol.call import SENDER, CallKind
+from sessions.protocol.call import SENDER, CallKind, denial
 from sessions.protocol.event import Event, EventType
 from sessions.store.turns import TurnRecord
 
@@ -59,10 +59,15 @@ class Called:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A call that the turn waited for has its answer: `approve`, `deny` or `provide`."""
+    """A call that the turn waited for has its answer: `approve`, `deny` or `provide`.
+
+    Attributes:
+        result: what the model receives instead of running the tool: what was provided, or that a person denied it.
+    """
 
     call_id: str
     action: str
+    result: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +123,7 @@ class Narrator:
                 own = tuple(_called(call) for call in calls if call.get("waits_for") == SENDER)
                 yield Asked(own, tuple(_called(call) for call in calls if call.get("waits_for") != SENDER))
             case EventType.ANSWERED:
-                yield Answered(event.data["call_id"], event.data["action"])
+                yield _answered(event.data)
             case EventType.STEERED:
                 yield from self._settle()
             case EventType.ENDED:
@@ -230,8 +235,20 @@ def typed_content(record: TurnRecord) -> str | None:
     return None if isinstance(result.get("output"), str) else result.get("text")
 
 
+def arguments_text(args: Any) -> str:
+    """A call's arguments as clients get them: the text of a JSON object."""
+    return args if isinstance(args, str) else json.dumps(args, ensure_ascii=False)
+
+
 def _called(data: dict[str, Any]) -> Called:
     return Called(data["call_id"], data["tool"], data["args"], str(data.get("kind") or ""))
+
+
+def _answered(data: dict[str, Any]) -> Answered:
+    action, result = str(data["action"]), data.get("result")
+    if action == "deny":
+        result = denial(str(data.get("reason") or ""))
+    return Answered(data["call_id"], action, result)
 
 
 def _place(at: str) -> tuple[int, int]:

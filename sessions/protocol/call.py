@@ -11,6 +11,12 @@ from sessions.protocol.version import WIRE_VERSION, WireVersion
 
 SENDER: Final = "the sender of the message"
 """What a call of one of the sender's own tools waits for. Who may send a message may provide its result."""
+DENIED: Final = "The tool call was denied."
+
+
+def denial(reason: str) -> str:
+    """The tool result that the model gets for a denied call."""
+    return f"{DENIED} {reason}".strip() if reason else DENIED
 
 
 class CallKind(StrEnum):

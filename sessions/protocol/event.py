@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any, Final, Self
+
+SHOWN_CHARS: Final = 2000
+"""How long a tool's result may be in an event; of a longer one it has the beginning, as text."""
 
 
 class EventType(StrEnum):
@@ -45,8 +48,9 @@ class Event:
             `call_id`, `agent`, `turn` for task_started of an agent that another one asks (and `turn` in the result);
             `stage`, `done`, `total`, `pages`, `chunks` for progress of a document; `memories`, `chunks` (how many
             reached the prompt), `why` (what could not be searched, and why) for retrieved;
-            `text` for steered; `calls` for waiting; `call_id`, `action` for answered; `turn`, `agent`, `message` for
-            turn; `status`, `error`, `finish_reason` (why the model stopped, if known) for ended.
+            `text` for steered; `calls` for waiting; `call_id`, `action` for answered, and the `result` if one was
+            provided; `turn`, `agent`, `message` for turn; `status`, `error`, `finish_reason` (why the model stopped, if
+            known) for ended.
     """
 
     id: str

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from sessions.errors import BadRequest, CallAnswered, CallNotFound, CorruptRecord, TurnNotFound
 from sessions.protocol.call import CallAnswer, CallKind, WaitingCall
-from sessions.protocol.event import EventType
+from sessions.protocol.event import SHOWN_CHARS, EventType
 from sessions.store.binding import ScriptCall
 from sessions.store.keys import SessionKeys
 from sessions.store.scripts import ScriptRunner
@@ -133,6 +133,8 @@ class CallStore:
         self, keys: SessionKeys, part: str, call: WaitingCall, answer: CallAnswer
     ) -> ScriptCall[transitions.AnswerReply]:
         shown = {"call_id": call.call_id, "tool": call.tool, "action": answer.action, "reason": answer.reason}
+        if answer.action == "provide":
+            shown["result"] = _shown_result(answer.result)
         stored = answer.model_dump_json().encode()
         return transitions.answer_call(
             keys.pair,
@@ -185,3 +187,9 @@ def _chosen(calls: list[WaitingCall], answers: set[str]) -> WaitingCall | None:
 def _made(call: WaitingCall) -> tuple[int, int]:
     """Sorts calls by when they were made: by the model's request, whose number begins their keys, then by position."""
     return int(call.key.partition(":")[0]), call.place
+
+
+def _shown_result(result: Any) -> Any:
+    """A provided result for an event, as those of other tools: the value if it is short, else its text's beginning."""
+    text = result if isinstance(result, str) else json.dumps(result, ensure_ascii=False)
+    return result if len(text) <= SHOWN_CHARS else text[: SHOWN_CHARS - 1] + "…"

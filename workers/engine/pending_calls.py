@@ -13,11 +13,9 @@ from typing import Any
 from pydantic_ai.messages import ToolCallPart, ToolReturn
 from pydantic_ai.tools import DeferredToolRequests, DeferredToolResults, ToolApproved, ToolDenied
 
-from sessions.protocol.call import SENDER, CallAnswer, CallKind, WaitingCall
+from sessions.protocol.call import SENDER, CallAnswer, CallKind, WaitingCall, denial
 from workers.engine.ports import Waiting
 from workers.engine.scope import TurnScope
-
-DENIED = "The tool call was denied."
 
 
 def waiting_key(scope: TurnScope, kind: CallKind, call_id: str, again: int = 0) -> str:
@@ -72,7 +70,7 @@ def resolve_deferred(
             continue  # its tool deferred it, and is already in the list
         answer = answer_to(scope, _waiting_call(scope, CallKind.RESULT, call, requests))
         if answer is not None:
-            given = denial(answer) if answer.action == "deny" else answer.result
+            given = denial(answer.reason) if answer.action == "deny" else answer.result
             results.calls[call.tool_call_id] = ToolReturn(return_value=given)
     stop_if_waiting(scope)
     return results
@@ -113,10 +111,5 @@ def call_arguments(call: ToolCallPart) -> Any:
 
 def _approval(answer: CallAnswer) -> ToolApproved | ToolDenied:
     if answer.action == "deny":
-        return ToolDenied(denial(answer))
+        return ToolDenied(denial(answer.reason))
     return ToolApproved(override_args=answer.args)
-
-
-def denial(answer: CallAnswer) -> str:
-    """The tool result that the model gets for a denied call."""
-    return f"{DENIED} {answer.reason}".strip() if answer.reason else DENIED

@@ -15,9 +15,9 @@ from pydantic_ai import ModelRetry, ToolFailed
 from pydantic_ai.messages import ToolCallPart
 from pydantic_ai.tools import RunContext, ToolDefinition
 
-from sessions.protocol.call import CallAnswer, CallKind
+from sessions.protocol.call import CallAnswer, CallKind, denial
 from sessions.tools.decorator import ToolSpec
-from workers.engine.pending_calls import denial, waiting_key
+from workers.engine.pending_calls import waiting_key
 from workers.engine.scope import TurnScope
 from workers.engine.tool_record import ToolRecord, load_call
 
@@ -79,5 +79,5 @@ def _approved_arguments(scope: TurnScope, call_id: str, args: Arguments) -> Argu
     if answer is None:
         return args
     if answer.action == "deny":
-        raise ToolFailed(denial(answer))
+        raise ToolFailed(denial(answer.reason))
     return args if answer.args is None else answer.args

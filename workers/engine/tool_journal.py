@@ -21,7 +21,7 @@ from pydantic_ai.toolsets import ToolsetTool, WrapperToolset
 
 from broker_config.telemetry import get_logger
 from sessions.errors import ResultTooLarge, ToolError, ToolInDoubt, TurnFailed
-from sessions.protocol.call import CallAnswer, CallKind, WaitingCall
+from sessions.protocol.call import CallAnswer, CallKind, WaitingCall, denial
 from sessions.protocol.event import EventType
 from sessions.protocol.message import MediaPart
 from sessions.tools.decorator import OutsideResult, ToolContext, ToolSpec
@@ -30,7 +30,7 @@ from sessions.tools.turn_state import ToolState
 from workers.engine.approval_policy import REFUSED, decided
 from workers.engine.attachments import ids_in
 from workers.engine.delegation import AskAgent, poll_delegate, start_delegation
-from workers.engine.pending_calls import answer_to, denial, waiting_key
+from workers.engine.pending_calls import answer_to, waiting_key
 from workers.engine.ports import EventDraft
 from workers.engine.recorded_call import find_call, must_run, tool_key
 from workers.engine.scope import TurnScope, current_scope, current_tool
@@ -215,7 +215,7 @@ class _ToolCall:
         if answer is None:
             raise CallDeferred(metadata=record.metadata)
         if answer.action == "deny":
-            return await self._record(ToolRecord("failed", message=denial(answer), state=record.state))
+            return await self._record(ToolRecord("failed", message=denial(answer.reason), state=record.state))
         return await self._record(replace(successful_call(answer.result), state=record.state))
 
     async def _delegated(self, record: ToolRecord) -> ToolRecord:

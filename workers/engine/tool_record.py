@@ -11,6 +11,7 @@ from pydantic_ai.messages import ToolReturn
 from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
 
 from sessions.protocol.call import CallKind
+from sessions.protocol.event import SHOWN_CHARS
 from sessions.protocol.finite import non_finite
 from sessions.protocol.state_ops import StateOp
 from sessions.protocol.turn import Usage
@@ -19,7 +20,6 @@ from workers.engine.attachments import without_bytes
 from workers.engine.delegation import AskAgent
 from workers.engine.well_formed import well_formed, well_formed_result, well_formed_values
 
-SHOWN_CHARS: Final = 2000
 _MESSAGE_CHARS: Final = 500
 
 Status = Literal["started", "deferred", "ok", "retry", "failed", "unknown", "error"]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from sessions.api.session import Session
 from sessions.client.backend import NewSession
 from sessions.errors import BadRequest, SessionExists, SessionExpired
 from sessions.errors import NotFound as NotHere
+from sessions.gateway.answers import Decision
 from sessions.gateway.openai.ids import CallRef
 from sessions.transfer.sources import inspected, items_source
 
@@ -18,13 +18,6 @@ Item = dict[str, Any]
 _AUDIO: Final = {"mp3": "audio/mpeg", "wav": "audio/wav"}
 _DATA: Final = "data:"
 _ASSISTANTS: Final = ("function_call", "reasoning", "mcp_call", "mcp_approval_request")
-
-
-class Decision(NamedTuple):
-    """Whether a call may run, and if not, why."""
-
-    approve: bool
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +152,3 @@ def _part(part: dict[str, Any], param: str) -> dict[str, Any]:
 
 def _named(made: dict[str, Any], part: dict[str, Any]) -> dict[str, Any]:
     return {**made, "name": part["filename"]} if part.get("filename") else made
-
-
-def arguments_text(args: Any) -> str:
-    """A call's arguments as clients get them: the text of a JSON object."""
-    return args if isinstance(args, str) else json.dumps(args, ensure_ascii=False)

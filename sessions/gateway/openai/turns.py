@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from sessions.api.session import Session
 from sessions.api.turn import Turn
-from sessions.errors import BadRequest, CallAnswered, CallNotFound, Forbidden, NotFound
+from sessions.errors import BadRequest, NotFound
 from sessions.gateway.agents import named_agent
+from sessions.gateway.answers import answer_calls
 from sessions.gateway.caller import Caller
-from sessions.gateway.narration import ASKED, Told, told
+from sessions.gateway.narration import Told, told
 from sessions.gateway.openai.ids import APPROVAL, CallRef
 from sessions.gateway.openai.items import Posted, import_history
 from sessions.gateway.principal import Right
-from sessions.protocol.call import SENDER
 from sessions.store.keys import keyed_session_id, new_session_id
 
 FRESH_TTL: Final = 7 * 86400.0
@@ -102,12 +102,11 @@ async def provide(caller: Caller, new: Posted, named: str | None, param: str) ->
         caller.principal.need(Right.APPROVE)
     given = {ref.call_id: new.results[name] for name, ref in results.items() if ref is not None}
     decided = {ref.call_id: new.decisions[name] for name, ref in decisions.items() if ref is not None}
-    await _check_all(turn, first, given, decided, param)
-    for call_id, result in given.items():
-        await _answer(turn.aprovide(call_id, result), param)
-    for call_id, decision in decided.items():
-        answer = turn.aapprove(call_id) if decision.approve else turn.adeny(call_id, decision.reason)
-        await _answer(answer, param)
+
+    def shown(call_id: str) -> str:
+        return str(CallRef(first.session_id, first.turn_id, first.leg, call_id))
+
+    await answer_calls(turn, given, decided, shown, param)
     return Leg(first.session_id, turn, first.leg + 1)
 
 
@@ -118,30 +117,3 @@ def _common(refs: Sequence[tuple[str, CallRef | None]], param: str) -> CallRef:
             raise BadRequest(f"{name[:80]!r} is no call of the last response", param=param)
     assert first is not None  # noqa: S101 - checked above
     return first
-
-
-async def _answer(answer: Coroutine[Any, Any, None], param: str) -> None:
-    try:
-        await answer
-    except CallNotFound:
-        return  # a repeat after the turn has gone on; or it has ended meanwhile, and its leg says how
-    except CallAnswered as error:
-        raise BadRequest(str(error), param=param) from None
-
-
-async def _check_all(
-    turn: Turn, ref: CallRef, given: Mapping[str, Any], decided: Mapping[str, Any], param: str
-) -> None:
-    """Refuse answers to other calls than those that were asked for, and answers to only some of them."""
-    pending = await turn.aapprovals()
-    if any(call.call_id in given and call.waits_for != SENDER for call in pending):
-        raise Forbidden("one of these calls is not of a tool of yours")
-    missing = [
-        str(CallRef(ref.session_id, ref.turn_id, ref.leg, call.call_id))
-        for call in pending
-        if call.waits_for == SENDER and call.call_id not in given
-    ]
-    if missing:
-        raise BadRequest(f"results are missing for these calls of the last response: {', '.join(missing)}", param=param)
-    if decided and any(call.kind in ASKED and call.call_id not in decided for call in pending):
-        raise BadRequest("answer all approval requests of the last response", param=param)

@@ -6,9 +6,18 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sessions.gateway.narration import Asked, Called, Ended, Said, Settled, Told, Withdrawn, typed_content
+from sessions.gateway.narration import (
+    Asked,
+    Called,
+    Ended,
+    Said,
+    Settled,
+    Told,
+    Withdrawn,
+    arguments_text,
+    typed_content,
+)
 from sessions.gateway.openai.ids import completion_id
-from sessions.gateway.openai.items import arguments_text
 from sessions.gateway.openai.turns import Leg
 from sessions.gateway.openai.usage import chat_usage
 from sessions.store.turns import TurnRecord

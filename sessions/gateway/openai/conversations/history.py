@@ -11,7 +11,8 @@ from sessions.adapters.derived import new_entry, title_of
 from sessions.adapters.library_session import LibrarySession
 from sessions.api.session import Session
 from sessions.errors import BadRequest, NotFound
-from sessions.gateway.openai.items import Item, arguments_text
+from sessions.gateway.narration import arguments_text
+from sessions.gateway.openai.items import Item
 from sessions.gateway.openai.responses.input import content_part
 from sessions.protocol.message import parts_of_content
 from sessions.store.adapter_store import HistoryChange, SeenHistory

@@ -17,10 +17,10 @@ from sessions.gateway.narration import (
     Settled,
     Told,
     Withdrawn,
+    arguments_text,
     asks_client,
 )
 from sessions.gateway.openai.ids import APPROVAL, CallRef, ResponseRef
-from sessions.gateway.openai.items import arguments_text
 from sessions.gateway.openai.responses.responses import asked_of, ended_status, outcome
 from sessions.protocol.turn import TurnRequest
 from sessions.store.turns import TurnRecord
