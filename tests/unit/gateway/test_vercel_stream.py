@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from typing import cast
+
 from sessions.gateway.narration import Said, Settled, Told, Withdrawn
-from sessions.gateway.vercel.stream import PartMaker
+from sessions.gateway.vercel.stream import PartMaker, _void
+from sessions.gateway.vercel.turns import Answer
 from tests.support.ui_messages import kinds, text_of, valid
 
 
@@ -31,3 +35,14 @@ def test_thoughts_are_reasoning() -> None:
         *("text-start", "text-delta", "text-end"),
     ]
     assert text_of(made) == "Yes"
+
+
+async def test_what_was_withdrawn_before_a_page_came_is_not_sent() -> None:
+    """Such a page never sees it; what is said in its place, and thoughts beside it, stay."""
+
+    class _Answer:
+        async def told_so_far(self) -> AsyncIterator[tuple[int, Told]]:
+            for item in (Said("Hmm", thought=True), Said("one t"), Withdrawn(), Said("two"), Settled(), Said("more")):
+                yield 0, item
+
+    assert await _void(cast(Answer, _Answer())) == {1, 2}
