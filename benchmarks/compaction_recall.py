@@ -44,9 +44,9 @@ from tests.support.compacting import LaneWorker, Talk
 from tests.support.servers import Server, running
 from workers.engine import Engine, EventDraft, PastTurn, Registry, RunState, TurnInput
 
-WINDOW: Final = 10
-TOKENS: Final = 4_000
-"""The most turns of the window, and the most tokens of a conversation: a chunk has 8,000 bytes of it."""
+WINDOW: Final = 8
+TOKENS: Final = 2_000
+"""The most turns of the window, and the most tokens of a conversation. A chunk has 4,000 bytes, a summary 2,000."""
 FACTS: Final = (
     ("My locker code is 7391.", "What is my locker code?", "7391"),
     ("My cat is called Bramble.", "What is my cat called?", "bramble"),
@@ -168,30 +168,28 @@ def _double(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
     return ModelResponse(parts=[TextPart(" ".join(told) or "Small talk.")])
 
 
-_KINDS: Final[dict[Compact, str]] = {"off": "without a summary", "auto": "with a summary"}
+_KINDS: Final[dict[Compact, str]] = {"auto": "with a summary", "off": "without a summary"}
 
 
-def _rows(server: Server, model: str, turns: int, details: list[str]) -> Iterator[str]:
+def _rows(server: Server, model: str, turns: int) -> Iterator[str]:
     settings = Settings(redis_url=server.url)
     for compact, name in _KINDS.items():
         found = asyncio.run(recall(settings, model, turns, compact))
         yield f"| {name} | {found.known} of {len(FACTS)} | {found.requests} | {len(found.summary)} |"
         if model != "double":
-            details.append(f"{name}: {found.seconds:.0f} s for summaries; the last one:\n{found.summary or 'none'}")
-            details += [f"  {'right' if right else 'WRONG'} {text[:110]!r}" for text, right in found.answers]
+            yield f"{name}: {found.seconds:.0f} s for summaries; the last one:\n{found.summary or 'none'}"
+            yield from (f"  {'right' if right else 'WRONG'} {text[:110]!r}" for text, right in found.answers)
 
 
 def main() -> None:
     """Print the table."""
     model = sys.argv[1] if len(sys.argv) > 1 else "double"
-    turns = int(sys.argv[2]) if len(sys.argv) > 2 else 40
+    turns = int(sys.argv[2]) if len(sys.argv) > 2 else 24
     print(f"| {model}, {turns} turns | facts known | requests for summaries | characters of the last one |")
     print("|---|---:|---:|---:|")
     with tempfile.TemporaryDirectory() as folder, running(Server(Path(folder))) as server:
-        details: list[str] = []
-        for row in _rows(server, model, turns, details):
+        for row in _rows(server, model, turns):
             print(row, flush=True)
-    print("\n".join(details))
 
 
 if __name__ == "__main__":

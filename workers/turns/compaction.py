@@ -45,7 +45,6 @@ from workers.lease.journal import LeasedJournal
 
 _log = get_logger(__name__)
 _ASKED_ONCE: Final = {"cache": False}  # no other request begins like this one
-_SECONDS: Final = 300.0
 _PAGE: Final = 8
 CHUNK: Final = "chunk"
 """The journal key of which turns are summarised, so that a replay asks the same."""
@@ -111,7 +110,7 @@ class Compaction:
             agent=agent,
             config=agent.model_dump_json().encode(),
             named=True,  # a worker of another version may submit it again, with other instructions
-            timeout=min(_SECONDS, self._settings.turn_timeout),
+            timeout=self._settings.turn_timeout,  # nobody waits, and a small machine may take long
             queue=queue.decode() if queue else "turns",
             sender=owner.decode() if owner else None,  # whose budget it is
             idempotency_key=f"{request.kind}:{request.chain}:{request.asked}:{newest.upto}:{request.most or ''}",
