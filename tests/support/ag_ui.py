@@ -114,11 +114,18 @@ class Agent:
     def apply(self, event: dict[str, Any]) -> None:
         """As a client's reducer does: what has the same id is the same message."""
         if event["type"] == "MESSAGES_SNAPSHOT":
-            self.messages = list(event["messages"])
+            self._replace(event["messages"])
         elif event["type"].startswith("STATE_"):
             self._apply_state(event)
         else:
             self._apply_message(event)
+
+    def _replace(self, messages: list[dict[str, Any]]) -> None:
+        """As `@ag-ui/client` does: thoughts stay if the snapshot has none at all."""
+        kept = [] if any(each["role"] == "reasoning" for each in messages) else self.messages
+        known = {each["id"] for each in messages}
+        thoughts = [each for each in kept if each["role"] == "reasoning" and each["id"] not in known]
+        self.messages = [*thoughts, *messages]
 
     def _apply_state(self, event: dict[str, Any]) -> None:
         match event["type"]:

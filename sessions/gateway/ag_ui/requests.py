@@ -38,6 +38,7 @@ class New:
         decisions: by the ids of the interrupts.
         instructions: the texts of system and developer messages, and the context.
         seen: the newest turn (its part) that the client has a message of; None if it has none.
+        thoughts: ids of the messages that the client has of what the model thought.
         holds: whether the client has messages that come before the new ones.
     """
 
@@ -47,6 +48,7 @@ class New:
     decisions: dict[str, Decision] = field(default_factory=dict)
     instructions: str = ""
     seen: str | None = None
+    thoughts: list[str] = field(default_factory=list)
     holds: bool = False
 
     @property
@@ -73,6 +75,7 @@ def new_in(body: RunAgentInput) -> New:
         decisions={entry.interrupt_id: _decision(entry) for entry in body.resume or ()},
         instructions=_instructions(body),
         seen=next(filter(None, (turn_of_message(message.id) for message in reversed(said[: last + 1]))), None),
+        thoughts=[message.id for message in said if isinstance(message, ReasoningMessage)],
         holds=last >= 0,
     )
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
-from ag_ui.core import Message, RunAgentInput
+from ag_ui.core import Message, ReasoningMessage, RunAgentInput
 
 from sessions.adapters.library_session import LibrarySession
 from sessions.api.session import Session
 from sessions.api.turn import Turn
 from sessions.errors import BadRequest, NotFound, SessionExpired, TurnNotFound
-from sessions.gateway.ag_ui.ids import CallRef
+from sessions.gateway.ag_ui.ids import CallRef, turn_of_message
 from sessions.gateway.ag_ui.messages import message_of_request, messages_of_entry
 from sessions.gateway.ag_ui.requests import New, outside_tools
 from sessions.gateway.agents import named_agent
@@ -108,14 +108,15 @@ async def _continued(caller: Caller, session: Session, new: New) -> Run:
         lambda call_id: str(CallRef(part, call_id)),
     )
     if repeated:  # the turn has gone on, and the client may have a part of what came
-        return await _again(caller, session, turn, part)
+        return await _again(caller, session, turn, part, new)
     earlier = [*_messages_before(await _entries(session, _MOST), part), await _asked(caller, session, part)]
     return Run(session, turn, part, leg + 1, leg + 1, earlier=earlier)
 
 
-async def _again(caller: Caller, session: Session, turn: Turn, part: str) -> Run:
+async def _again(caller: Caller, session: Session, turn: Turn, part: str, new: New) -> Run:
     """A turn from its beginning: the client's messages are replaced by those before it."""
     before = [*_messages_before(await _entries(session, _MOST), part), await _asked(caller, session, part)]
+    before += emptied_thoughts(new, part)
     return Run(session, turn, part, 0, await _current_leg(caller, session, turn, part), before, before)
 
 
@@ -127,7 +128,12 @@ async def _resumed(caller: Caller, session: Session, new: New) -> Run:
     part = await _open_part(session) or await _failed(session, new.seen)
     if part is None:
         return Run(session, before=_messages_before(await _entries(session, _MOST), ""))
-    return await _again(caller, session, await session.aturn(session.keys.public_id(part)), part)
+    return await _again(caller, session, await session.aturn(session.keys.public_id(part)), part, new)
+
+
+def emptied_thoughts(new: New, part: str) -> list[Message]:
+    """The thoughts that a client has of a turn, without content: it keeps those that a snapshot does not have."""
+    return [ReasoningMessage(id=given, content="") for given in new.thoughts if turn_of_message(given) == part]
 
 
 async def _open_part(session: Session) -> str | None:
