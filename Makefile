@@ -16,6 +16,7 @@ VERSIONS := $(shell sed -n 's/.*:: Python :: \(3\.[0-9]*\)".*/\1/p' pyproject.to
 PROCESSES ?= 6
 PYTEST := $(BIN)/python -m pytest -n $(PROCESSES)
 # The tests of all scripts, and those of servers that are full, refuse writes, form a cluster, or are shared with others.
+CLIENTS := $(dir $(wildcard tests/clients/*/package.json))
 ON_REDIS := tests/scripts $(addprefix tests/integration/,test_memory_search.py test_memory_store.py test_bad_servers.py \
 	test_cluster.py test_cluster_nodes.py test_shared_server.py test_store_users.py test_state.py) tests/acceptance/test_full_store.py
 
@@ -97,7 +98,7 @@ chaos: $(DEVELOPS)  ## run the long form of the chaos tests (takes minutes)
 
 clients: $(DEVELOPS)  ## test the gateway's protocols with clients from npm (needs node, and chromium for pages)
 	@command -v npm >/dev/null || { echo "npm not found: install node" >&2; exit 1; }
-	@for client in openai vercel ag_ui; do npm ci --prefix tests/clients/$$client --no-fund --no-audit --silent || exit 1; done
+	@for client in $(CLIENTS); do npm ci --prefix $$client --no-fund --no-audit --silent || exit 1; done
 	$(BIN)/python -m pytest $(wildcard tests/integration/*/test_npm_client.py)
 
 browser: $(DEVELOPS)  ## test the web pages in a real Chromium (Debian: apt-get install chromium)
