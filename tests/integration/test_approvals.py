@@ -314,6 +314,8 @@ async def test_the_inbox_has_what_turns_of_all_sessions_wait_for(fleet: Fleet) -
     await last.turn.aapprove(last.call.call_id)
     assert await last.turn.aresult(timeout=30) == "ok: refunded 90"
     assert len(await Session.aapprovals(ann, settings=fleet.settings)) == 0
+    for turn in (turns[2], own):
+        await turn.acancel()
 
 
 def test_the_inbox_on_the_command_line_and_at_a_gateway(fleet: Fleet, tmp_path: Path) -> None:

@@ -50,7 +50,14 @@ async def test_a_commit_that_is_repeated_asks_again_whether_a_last_attempt_may_s
     leases = _Leases()
     archive = SimpleNamespace(effect=lambda held, ending: b"")
     engine = SimpleNamespace(prices=PriceList())
-    parts = SimpleNamespace(settings=Settings(), leases=leases, archive=archive, engine=engine, rota=None)
+    parts = SimpleNamespace(
+        settings=Settings(),
+        leases=leases,
+        archive=archive,
+        engine=engine,
+        rota=None,
+        packing=SimpleNamespace(after=lambda keys, turn: None),
+    )
     leases.runner = runner = TurnRunner(cast(TurnParts, parts))
     assert not await runner._commit(_held("own", cast(LeaseStore, leases)), Ending(TurnStatus.SUCCEEDED))
     assert leases.last_ok == [True, False]
