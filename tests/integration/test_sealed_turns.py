@@ -17,7 +17,7 @@ import pytest
 import redis
 
 from broker_config.settings import Settings
-from sessions import Agent, AgentTeam, Document, Event, Session, Task, Turn, TurnStatus
+from sessions import Agent, AgentTeam, Document, Event, EventType, Session, Task, Turn, TurnStatus
 from sessions.errors import SealError, StateConflict, TurnConfigurationError
 from tests.integration.test_cli_on_a_fleet import CLI, environment
 from tests.integration.test_sealing import NEW, OLD, SECRET, holds, seen_with, sid
@@ -74,9 +74,16 @@ def waiting(turn: Turn) -> Turn:
 
 
 def told(events: Iterator[Event] | list[Event]) -> list[Any]:
-    """What events say, without what no two runs have in common."""
+    """What events say, without what no two runs have in common: into how many deltas a text was divided, too."""
     changing = ("worker", "turn", "metadata")
-    return [(e.type, {k: v for k, v in e.data.items() if k not in changing}) for e in events]
+    said: list[Any] = []
+    for event in events:
+        data = {k: v for k, v in event.data.items() if k not in changing}
+        if said and event.type == said[-1][0] == EventType.TEXT_DELTA:
+            said[-1][1]["text"] += data["text"]
+        else:
+            said.append((event.type, data))
+    return said
 
 
 class Scenario:
