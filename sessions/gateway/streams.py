@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Protocol
 
 from fastapi import Depends, Header, Query, Response
 from sse_starlette import EventSourceResponse, ServerSentEvent
@@ -106,7 +106,7 @@ async def event_stream(found: AsyncIterator[Event], name: str, *, on_disconnect:
     except BaseException:
         await events.aclose()
         raise
-    return _Stream(events, name, on_disconnect)
+    return _Stream(_sent(events, name), events, on_disconnect=on_disconnect)
 
 
 Data = tuple[str | None, str]
@@ -116,30 +116,13 @@ Data = tuple[str | None, str]
 def data_stream(data: AsyncGenerator[Data], name: str, *, headers: Mapping[str, str] | None = None) -> Response:
     """Events of another protocol, which have no ids. Their makers report errors in their own way.
 
+    A reader that leaves does not stop the turn.
+
     Args:
         data: the events.
         name: the id of the turn, for the log.
     """
-    return _DataStream(data, name, headers or {})
-
-
-class _DataStream(EventSourceResponse):
-    """The response; its reader may leave at any moment, and the turn continues."""
-
-    def __init__(self, data: AsyncGenerator[Data], name: str, headers: Mapping[str, str]) -> None:
-        super().__init__(
-            _each(data, name), ping=KEEP_ALIVE, send_timeout=_SEND_TIMEOUT, headers={**_HEADERS, **headers}, sep="\n"
-        )
-        self._data = data
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the events."""
-        try:
-            await super().__call__(scope, receive, send)
-        except SendTimeoutError:
-            _log.info("reader_too_slow", path=scope["path"])
-        finally:
-            await self._data.aclose()
+    return _Stream(_each(data, name), data, headers=headers)
 
 
 async def _each(data: AsyncGenerator[Data], name: str) -> AsyncIterator[ServerSentEvent]:
@@ -179,20 +162,35 @@ async def _next(events: AsyncIterator[Event]) -> Event | None:
     return await anext(events, None)
 
 
+class _Source(Protocol):
+    """What a response sends, and closes when its reader is gone."""
+
+    async def aclose(self) -> None:
+        """Stop reading."""
+        ...
+
+
 class _Stream(EventSourceResponse):
     """The response; its reader may leave at any moment."""
 
-    def __init__(self, events: _Ahead, name: str, on_disconnect: Leave | None) -> None:
+    def __init__(
+        self,
+        sent: AsyncIterator[ServerSentEvent],
+        source: _Source,
+        *,
+        headers: Mapping[str, str] | None = None,
+        on_disconnect: Leave | None = None,
+    ) -> None:
         super().__init__(
-            _sent(events, name),
+            sent,
             ping=KEEP_ALIVE,
             send_timeout=_SEND_TIMEOUT,
-            headers=_HEADERS,
+            headers={**_HEADERS, **(headers or {})},
             sep="\n",
             client_close_handler_callable=self._left,
         )
         self._on_disconnect = on_disconnect
-        self._events = events
+        self._source = source
 
     async def _left(self, _message: Message) -> None:
         if self._on_disconnect is not None and not AppStatus.should_exit:
@@ -205,7 +203,7 @@ class _Stream(EventSourceResponse):
         except SendTimeoutError:
             _log.info("reader_too_slow", path=scope["path"])
         finally:
-            await self._events.aclose()
+            await self._source.aclose()
 
 
 async def _sent(events: _Ahead, name: str) -> AsyncIterator[ServerSentEvent]:
