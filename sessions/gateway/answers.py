@@ -46,12 +46,12 @@ async def answer_calls(
     """
     await _check_all(turn, results, decisions, shown, param)
     for call_id, result in results.items():
-        await _answer(turn.aprovide(call_id, result), param)
+        await answer_once(turn.aprovide(call_id, result), param)
     for call_id, decided in decisions.items():
         if decided.approve:
-            await _answer(turn.aapprove(call_id, args=decided.args, always=decided.always), param)
+            await answer_once(turn.aapprove(call_id, args=decided.args, always=decided.always), param)
         else:
-            await _answer(turn.adeny(call_id, decided.reason), param)
+            await answer_once(turn.adeny(call_id, decided.reason), param)
 
 
 async def _check_all(
@@ -72,7 +72,12 @@ async def _check_all(
         raise BadRequest("answer all approval requests of the last response", param=param)
 
 
-async def _answer(answer: Coroutine[Any, Any, None], param: str | None) -> None:
+async def answer_once(answer: Coroutine[Any, Any, None], param: str | None = None) -> None:
+    """Answer a call; a repeat changes nothing.
+
+    Raises:
+        BadRequest: it was answered differently. BackendError.
+    """
     try:
         await answer
     except CallNotFound:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from sessions.api.session import Session
 from sessions.api.turn import Turn
-from sessions.errors import BadRequest, CallAnswered, CallNotFound, NotFound, SessionExpired, TurnNotFound
+from sessions.errors import BadRequest, NotFound, SessionExpired, TurnNotFound
 from sessions.gateway.agents import ASSISTANT, named_agent
+from sessions.gateway.answers import answer_once
 from sessions.gateway.caller import Caller
 from sessions.gateway.narration import ASKED, Asked, Told, asks_client, in_legs
 from sessions.gateway.principal import Right
@@ -204,17 +205,8 @@ async def _give(caller: Caller, turn: Turn, asked: Asked, answers: dict[str, Par
     for call_id, part in answers.items():
         if call_id in own:
             failed = part.state == "output-error"
-            await _once(turn.aprovide(call_id, {"error": part.error_text} if failed else part.output))
+            await answer_once(turn.aprovide(call_id, {"error": part.error_text} if failed else part.output))
         elif part.approval is not None and part.approval.approved:
-            await _once(turn.aapprove(call_id))
+            await answer_once(turn.aapprove(call_id))
         elif part.approval is not None:
-            await _once(turn.adeny(call_id, part.approval.reason or ""))
-
-
-async def _once(answer: Coroutine[Any, Any, None]) -> None:
-    try:
-        await answer
-    except CallNotFound:
-        return  # the turn has gone on, or ended, meanwhile: its stream says how
-    except CallAnswered as error:
-        raise BadRequest(str(error)) from None
+            await answer_once(turn.adeny(call_id, part.approval.reason or ""))
