@@ -38,7 +38,7 @@ class LocalApprovals:
                 keys = SessionKeys.from_name(tenant, entry.position.name, fleet.settings.partitions)
                 reads.append(_in_session(fleet, keys, owner, query))
         calls = [call for found in await asyncio.gather(*reads) for call in found]
-        return Inbox(calls, query.cursor_at(shown[-1].position) if len(entries) > query.limit else None)
+        return Inbox(calls, shown[-1].position.text if len(entries) > query.limit else None)
 
     async def approved_tools(self, session: SessionRef) -> list[str]:
         """The tools whose calls need no more approval; see `ApprovalMethods.aapproved_tools`."""

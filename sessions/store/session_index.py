@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Self
 
 from broker_config.settings import Settings
 from sessions.store.keys import INDEXED, IndexKind, escaped, session_index
@@ -20,6 +20,7 @@ from sessions.store.partition_batches import Batches, PartitionBatches
 from sessions.store.scripts import ScriptRunner
 from sessions.store.transitions.indexes import read_index
 
+_LONGEST_SCORE: Final = 15
 _SPARE: Final = 3
 """Entries of each server that are read at first, more than an even spread over them needs."""
 
@@ -29,6 +30,18 @@ class Position(NamedTuple):
 
     score: int
     name: str
+
+    @classmethod
+    def parse(cls, text: str) -> Self | None:
+        """A position from its text; None if the text is of none."""
+        score, _, name = text.partition(":")
+        digits = score.isascii() and score.isdigit() and len(score) <= _LONGEST_SCORE
+        return cls(int(score), name) if digits and name.isascii() else None
+
+    @property
+    def text(self) -> str:
+        """For a cursor."""
+        return f"{self.score}:{self.name}"
 
 
 class Entry(NamedTuple):

@@ -56,12 +56,7 @@ class InboxQuery:
         """
         if self.cursor is None:
             return None
-        score, _, name = self.cursor.partition(":") if isinstance(self.cursor, str) else ("", "", "")
-        if not score.isascii() or not score.isdigit() or len(score) > 15 or not name.isascii():
+        position = Position.parse(self.cursor) if isinstance(self.cursor, str) else None
+        if position is None:
             raise BadRequest(f"cursor {self.cursor!r}: use the one of the page before", cursor=self.cursor)
-        return Position(int(score), name)
-
-    @staticmethod
-    def cursor_at(position: Position) -> str:
-        """The cursor that continues after a position."""
-        return f"{position.score}:{position.name}"
+        return position

@@ -90,16 +90,15 @@ class SessionQuery:
                 return Position(math.ceil(self.unused_since.timestamp() * 1000), "")
             return None
         kind, _, rest = self.cursor.partition(":") if isinstance(self.cursor, str) else ("", "", "")
-        score, _, name = rest.partition(":")
-        if kind != self.kind or not score.isascii() or not score.isdigit() or len(score) > 15 or not name.isascii():
+        if kind != self.kind or (position := Position.parse(rest)) is None:
             raise BadRequest(
                 f"cursor {self.cursor!r}: use the one of the page before, with the same order", cursor=self.cursor
             )
-        return Position(int(score), name)
+        return position
 
     def cursor_at(self, position: Position) -> str:
         """The cursor that continues after a position."""
-        return f"{self.kind}:{position.score}:{position.name}"
+        return f"{self.kind}:{position.text}"
 
     @property
     def least(self) -> int | None:
